@@ -1,0 +1,33 @@
+"""The card's picture: eight prompts of the test rows, drawn by the camera and by every generator."""
+
+import textwrap
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from benchmark import GENERATORS
+from datasets import load_dataset
+from scenes import decode
+
+SHOWN = range(8)  # the first of the test split; not chosen
+
+
+def build(work: Path, path: Path) -> None:
+    """Draws 8 prompts x 7 sources into `path`; the data must be there."""
+    table = load_dataset(str(Path(__file__).resolve().parent.parent), split="test").with_format("pandas")[:]
+    sources = ["real", *GENERATORS]
+    figure, axes = plt.subplots(len(SHOWN), len(sources), figsize=(11.2, 10.6), layout="constrained")
+    for line, (_, rows) in zip(axes, list(table.groupby("content_id", sort=True))[: len(SHOWN)], strict=True):
+        pictures = dict(zip(rows["generator"], rows["image"], strict=True))
+        for cell, source in zip(line, sources, strict=True):
+            cell.imshow(decode(pictures[source]["bytes"]), interpolation="nearest")
+            cell.set(xticks=[], yticks=[])
+            for spine in cell.spines.values():
+                spine.set_visible(False)
+        prompt = textwrap.fill(rows["prompt"].iloc[0], 18)
+        line[0].set_ylabel(prompt, rotation=0, ha="right", va="center", fontsize=9, labelpad=8)
+    for cell, source in zip(axes[0], sources, strict=True):
+        cell.set_title(source.replace("_", " "), fontsize=9)
+    figure.savefig(path, dpi=110, metadata={"Software": None})

@@ -1,0 +1,154 @@
+"""Vector-quantised autoregression: a picture is a sentence of 64 places with four codes each; a transformer writes it.
+
+The quantiser is finite scalar quantisation (Mentzer et al., arXiv 2309.15505): each of twelve numbers of a place
+is rounded to one of eight levels, three of them make one code of 512. There is no codebook to learn, none can collapse.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from autoencoder import decoder, encoder, picture_loss
+from language import caption, tokens
+from layout import LayoutEmbedding, layouts, patch_weights
+from planner import plan
+from scenes import pictures, scenes
+from torch import nn
+from torch.nn.functional import cross_entropy
+from training import batch, pictures_to_tensor, set_up, tensor_to_pictures, train
+from transformer import PATCHES, CaptionedTransformer, blank
+
+TOKENIZER_SEED, TOKENIZER_STEPS, TOKENIZER_BATCH = 41, 1700, 48
+SEED, STEPS, BATCH, RATE, WIDTH = 42, 1200, 64, 1.5e-3, 160
+LEVELS, NUMBERS, CODES, DEPTH = (
+    8,
+    3,
+    8**3,
+    4,
+)  # levels of a number, numbers in a code, different codes, codes in a place
+GUIDANCE, TEMPERATURE = 1.3, 0.9
+
+
+class PictureTokenizer(nn.Module):
+    """A picture to 64 places of twelve rounded numbers, and back."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder = encoder(DEPTH * NUMBERS), decoder(DEPTH * NUMBERS)
+
+    def encode(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, 12, 8, 8) whole numbers from 0 to 7, rounded so that gradients pass."""
+        levels = torch.sigmoid(self.encoder(image).float()) * (LEVELS - 1)
+        return levels + (levels.round() - levels).detach()
+
+    def decode(self, levels: torch.Tensor) -> torch.Tensor:
+        return self.decoder(levels / (LEVELS - 1) * 2 - 1)
+
+
+BASE = torch.tensor([1, LEVELS, LEVELS**2])
+
+
+def to_codes(levels: torch.Tensor) -> torch.Tensor:
+    """(B, 12, 8, 8) levels to (B, 64, DEPTH) codes from 0 to 511."""
+    digits = levels.flatten(2).transpose(1, 2).round().long().view(-1, PATCHES, DEPTH, NUMBERS)
+    return (digits * BASE).sum(-1)
+
+
+def to_levels(codes: torch.Tensor) -> torch.Tensor:
+    """The other way."""
+    digits = codes[..., None] // BASE % LEVELS  # (B, 64, DEPTH, NUMBERS)
+    return digits.flatten(2).transpose(1, 2).reshape(-1, DEPTH * NUMBERS, 8, 8).float()
+
+
+class Writer(nn.Module):
+    """The next place's codes: a transformer reads caption and places before, small networks say them in turn."""
+
+    def __init__(self):
+        super().__init__()
+        self.codes = nn.ModuleList(nn.Embedding(CODES, WIDTH) for _ in range(DEPTH))
+        self.start, self.layout = nn.Parameter(torch.zeros(1, 1, WIDTH)), LayoutEmbedding(WIDTH)
+        self.body = CaptionedTransformer(WIDTH, causal=True)
+        self.say = nn.ModuleList(
+            nn.Sequential(nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, CODES)) for _ in range(DEPTH)
+        )
+
+    def read(self, codes: torch.Tensor, words: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+        """(B, p + 1, W) states after the caption, (B, p, DEPTH) codes of p places and the (B, P, 5) layout."""
+        places = sum(embed(codes[..., depth]) for depth, embed in enumerate(self.codes))  # (B, p, W)
+        patches = torch.cat([self.start.expand(len(codes), -1, -1), places], dim=1)
+        patches = patches + self.layout(where[:, : patches.shape[1]])  # of the place that comes next
+        return self.body(patches, words, patches.new_zeros(len(codes), WIDTH))
+
+    def next_code(self, state: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+        """(..., CODES) logits of the next code of a place, from its (..., W) state and its (..., d) codes so far."""
+        depth = before.shape[-1]
+        return self.say[depth](state + sum(self.codes[d](before[..., d]) for d in range(depth)))
+
+
+def build_tokenizer(work: Path, path: Path) -> None:
+    """Trains the picture tokenizer and keeps the codes of all pictures of the stream `generators`."""
+    set_up(TOKENIZER_SEED)
+    images, model = pictures("generators", work), PictureTokenizer()
+
+    def loss(random):
+        image = pictures_to_tensor(*batch(random, TOKENIZER_BATCH, images))
+        return picture_loss(model.decode(model.encode(image)), image)
+
+    model = train(
+        "picture_tokenizer",
+        model,
+        loss,
+        steps=TOKENIZER_STEPS,
+        work=work,
+        seed=TOKENIZER_SEED,
+        learning_rate=RATE,
+        average=0.995,
+    )
+    with torch.no_grad():
+        codes = torch.cat([to_codes(model.encode(pictures_to_tensor(part))) for part in images.split(500)])
+    torch.save({"model": model.state_dict(), "codes": codes}, path)
+
+
+def build(work: Path, path: Path) -> None:
+    """Trains the writer on the codes of the stream `generators`."""
+    set_up(SEED)
+    codes, all_scenes = torch.load(work / "picture_tokenizer.pt")["codes"], scenes("generators")  # (N, 64, DEPTH)
+    words = tokens([caption(scene, np.random.default_rng([SEED, i])) for i, scene in enumerate(all_scenes)])
+    places, model = layouts(all_scenes), Writer()
+
+    def loss(random):
+        code, caption_tokens, where = batch(random, BATCH, codes, words, places)
+        state = model.read(code[:, :-1], *blank(caption_tokens, where, random))  # (B, 64, W)
+        weight, total = patch_weights(where), 0
+        for depth in range(DEPTH):
+            logits = model.next_code(state, code[..., :depth]).float().transpose(1, 2)  # (B, CODES, 64)
+            total = total + (weight * cross_entropy(logits, code[..., depth], reduction="none")).mean()
+        return total
+
+    options = {"steps": STEPS, "seed": SEED, "learning_rate": RATE, "average": 0.995, "betas": (0.9, 0.98)}
+    model = train("vq_autoregressive", model, loss, work=work, blocks=model.body.blocks, **options)
+    torch.save(model.state_dict(), path)
+
+
+@torch.no_grad()
+def sample(work: Path, prompts: list[str], seed: int, name: str) -> np.ndarray:
+    """(N, 64, 64, 3) pictures, one for each prompt, written place by place."""
+    frozen, model, painter = torch.load(work / "picture_tokenizer.pt"), Writer().eval(), PictureTokenizer().eval()
+    model.load_state_dict(torch.load(work / f"{name}.pt"))
+    painter.load_state_dict(frozen["model"])
+    words, where, random = tokens(prompts), plan(work, prompts, seed), torch.Generator().manual_seed(seed)
+    nothing = torch.zeros_like(words), torch.zeros_like(where)
+
+    def draw(with_caption, without):
+        chance = (torch.lerp(without, with_caption, GUIDANCE) / TEMPERATURE).softmax(dim=-1)
+        return torch.multinomial(chance, 1, generator=random)[:, 0]  # (N,)
+
+    codes = torch.zeros(len(prompts), 0, DEPTH, dtype=torch.long)
+    for _ in range(PATCHES):
+        states = [model.read(codes, *given)[:, -1] for given in ((words, where), nothing)]
+        place = torch.zeros(len(prompts), 0, dtype=torch.long)
+        for _ in range(DEPTH):
+            code = draw(*(model.next_code(state, place) for state in states))
+            place = torch.cat([place, code[:, None]], dim=1)
+        codes = torch.cat([codes, place[:, None]], dim=1)  # (N, p, DEPTH)
+    return tensor_to_pictures(painter.decode(to_levels(codes)))

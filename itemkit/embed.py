@@ -1,0 +1,104 @@
+"""Put images and texts on the same unit sphere."""
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from itemkit.network import network_spec
+
+RESIZE_MODES = ("own", "squash", "longest", "shortest")
+PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+HUB_FILES = ["open_clip*.json", "open_clip*.safetensors", "*token*", "vocab*", "merges.txt", "spiece.model"]
+
+
+@dataclass(frozen=True)
+class ClipEncoder:
+    """A frozen CLIP network (arXiv 2103.00020) in open_clip's format.
+
+    Args:
+        name: a folder with open_clip_config.json and open_clip_model.safetensors, or a hub id that holds both.
+        revision: the 40-digit commit of a hub id.
+        device: as torch writes it, e.g. "cpu" or "cuda".
+        dtype: "float32", "bfloat16" or "float16".
+        batch_size: images or texts in one forward pass.
+        resize_mode: "own" is the network's own preprocessing: most often "shortest" (resize the shorter side, cut the
+            ends of the longer one). "squash" shows all of a long crop but not in its proportions, "longest" pads it.
+    """
+
+    name: str | Path
+    revision: str | None = None
+    device: str = "cpu"
+    dtype: str = "float32"
+    batch_size: int = 64
+    resize_mode: str = "own"
+
+    @property
+    def spec(self) -> dict:
+        """What decides the vectors, as a cache key needs it; known without loading the network.
+
+        Raises:
+            ValueError: unknown dtype or resize_mode.
+        """
+        if self.resize_mode not in RESIZE_MODES:
+            raise ValueError(f"unknown resize_mode {self.resize_mode!r}; expected one of {', '.join(RESIZE_MODES)}")
+        return network_spec(self) | {"resize_mode": self.resize_mode}
+
+    def images(self, images: list[Image.Image]) -> np.ndarray:
+        """Return (N, D) float32 unit vectors of N >= 1 RGB images."""
+        import torch
+
+        network, preprocess, _ = self._network
+
+        def encode(batch):
+            pixels = torch.stack([preprocess(image) for image in batch])  # (B, 3, height, width)
+            return network.encode_image(pixels.to(self.device, getattr(torch, self.dtype)), normalize=True)  # (B, D)
+
+        return self._encode(encode, images)
+
+    def texts(self, texts: list[str]) -> np.ndarray:
+        """Return (N, D) float32 unit vectors of N >= 1 texts; warns if there is one that the network's context cuts."""
+        network, _, tokenize = self._network
+        cut = [text for text, is_cut in zip(texts, self.is_cut(texts), strict=True) if is_cut]
+        if cut:
+            message = f"{len(cut)} of {len(texts)} texts exceed the {tokenize.context_length} tokens of {self.name}"
+            warnings.warn(f"{message} and lose their end; the first is {cut[0]!r}", stacklevel=2)
+        return self._encode(lambda batch: network.encode_text(tokenize(batch).to(self.device), normalize=True), texts)
+
+    def is_cut(self, texts: list[str]) -> list[bool]:
+        """Return for each text whether it is longer than the network's context, and so loses its end."""
+        tokenize = self._network[2]
+        length = tokenize.context_length
+        # One more position leaves a text that fits as it was; one that does not fit moves its end token there.
+        return (tokenize(texts) != tokenize(texts, context_length=length + 1)[:, :length]).any(dim=1).tolist()
+
+    def _encode(self, encode, items: list) -> np.ndarray:
+        import torch
+
+        starts = range(0, len(items), self.batch_size)
+        with torch.inference_mode():
+            vectors = [encode(items[start : start + self.batch_size]).float().cpu().numpy() for start in starts]
+        return np.concatenate(vectors)
+
+    @cached_property
+    def _network(self):
+        import open_clip
+
+        folder = Path(self.name)
+        if not folder.is_dir():
+            from huggingface_hub import snapshot_download
+
+            folder = Path(snapshot_download(self.name, revision=self.revision, allow_patterns=HUB_FILES))
+        if not list(folder.glob("open_clip*model.safetensors")):  # open_clip would go on to a pickle
+            raise FileNotFoundError(f"{self.name} has no open_clip_model.safetensors")
+        source = f"local-dir:{folder.resolve()}"
+        network, preprocess = open_clip.create_model_from_pretrained(
+            source,
+            precision=PRECISIONS[self.dtype],
+            device=self.device,
+            image_resize_mode=None if self.resize_mode == "own" else self.resize_mode,
+        )
+        return network.eval(), preprocess, open_clip.get_tokenizer(source)  # open_clip hands it over in train mode

@@ -1,0 +1,137 @@
+"""Turn image, caption, crop and phrase vectors into features: the ITEM method (arXiv 2511.00427) as plain arithmetic.
+
+N images, M located objects of all images together, D CLIP width, F features. Every vector has unit norm.
+"""
+
+import numpy as np
+
+DISTANCES = ("difference", "absolute", "product", "cosine")
+POOLS = ("mean", "sum", "max")
+FUSIONS = ("concat", "sum")
+ARMS = ("image", "text", "concat", "global", "local", "item")
+
+
+def global_misalignment(image: np.ndarray, caption: np.ndarray, distance: str = "difference") -> np.ndarray:
+    """How far each image is from the text that describes it.
+
+    Args:
+        image: (N, D) vectors of the whole images.
+        caption: (N, D) vectors of their captions, row by row.
+        distance: one of DISTANCES: image - caption, its absolute value, the elementwise product, or 1 - cosine.
+
+    Returns:
+        (N, D) misalignment, or (N, 1) in [0, 2] for cosine.
+
+    Raises:
+        ValueError: an unknown distance, or arrays of different shapes.
+    """
+    _check_choice("distance", distance, DISTANCES)
+    if image.shape != caption.shape:
+        raise ValueError(f"expected one text vector for each image vector; got shapes {image.shape}, {caption.shape}")
+    match distance:
+        case "difference":
+            return image - caption
+        case "absolute":
+            return np.abs(image - caption)
+        case "product":
+            return image * caption
+        case "cosine":
+            return 1 - np.sum(image * caption, axis=1, keepdims=True)
+
+
+def local_misalignment(
+    crop: np.ndarray,
+    phrase: np.ndarray,
+    owner: np.ndarray,
+    n: int,
+    distance: str = "difference",
+    pool: str = "mean",
+) -> np.ndarray:
+    """How far the objects of each image are from the words that name them, pooled over the image's objects.
+
+    Args:
+        crop: (M, D) vectors of the cut-out objects.
+        phrase: (M, D) vectors of their phrases, row by row.
+        owner: (M,) index in [0, n) of the image that each object belongs to, in any order.
+        n: number of images.
+        distance: one of DISTANCES, as for global_misalignment.
+        pool: one of POOLS, elementwise over an image's objects.
+
+    Returns:
+        (n, D) pooled misalignment, (n, 1) for cosine; zeros for an image without objects.
+
+    Raises:
+        ValueError: an unknown distance or pool, arrays of different shapes, or an owner outside [0, n).
+    """
+    _check_choice("pool", pool, POOLS)
+    if len(owner) != len(crop) or np.any((owner < 0) | (owner >= n)):
+        raise ValueError(f"expected {len(crop)} owners in [0, {n}), one for each crop; got {owner!r}")
+    misalignment = global_misalignment(crop, phrase, distance)  # (M, D)
+    count = np.bincount(owner, minlength=n)[:, None]  # (n, 1)
+    if pool == "max":
+        pooled = np.full((n, misalignment.shape[1]), -np.inf, dtype=misalignment.dtype)
+        np.maximum.at(pooled, owner, misalignment)
+        return np.where(count, pooled, 0)  # (n, D)
+    pooled = np.zeros((n, misalignment.shape[1]), dtype=misalignment.dtype)
+    np.add.at(pooled, owner, misalignment)
+    if pool == "mean":
+        pooled /= np.maximum(count, 1)
+    return pooled  # (n, D)
+
+
+def features(
+    arm: str,
+    image: np.ndarray,
+    caption: np.ndarray,
+    crop: np.ndarray,
+    phrase: np.ndarray,
+    owner: np.ndarray,
+    distance: str = "difference",
+    pool: str = "mean",
+    fuse: str = "concat",
+) -> np.ndarray:
+    """The features that one arm of the evaluation gives its head.
+
+    `item` is the method. The others say what a score is made of: `image` alone (as UniversalFakeDetect), `text` alone,
+    both side by side in `concat` (as DE-FAKE), and each level of misalignment on its own. The arms that look at objects
+    end with the number of objects found, so that no pooling can hide it.
+
+    Args:
+        arm: one of ARMS.
+        image, caption: (N, D) vectors of the images and of their captions.
+        crop, phrase, owner: (M, D), (M, D), (M,): the located objects, as for local_misalignment.
+        distance, pool: one of DISTANCES, one of POOLS.
+        fuse: one of FUSIONS: global and local misalignment of `item` side by side, or added.
+
+    Returns:
+        (N, F) float32.
+
+    Raises:
+        ValueError: an unknown arm, distance, pool or fuse, or arrays that do not belong together.
+    """
+    _check_choice("arm", arm, ARMS)
+    _check_choice("fuse", fuse, FUSIONS)
+    whole = global_misalignment(image, caption, distance)  # (N, D)
+    parts = local_misalignment(crop, phrase, owner, len(image), distance, pool)  # (N, D)
+    count = np.bincount(owner, minlength=len(image))[:, None]  # (N, 1)
+    match arm:
+        case "image":
+            columns = [image]
+        case "text":
+            columns = [caption]
+        case "concat":
+            columns = [image, caption]
+        case "global":
+            columns = [whole]
+        case "local":
+            columns = [parts, count]
+        case "item" if fuse == "concat":
+            columns = [whole, parts, count]
+        case "item":
+            columns = [whole + parts, count]
+    return np.hstack(columns).astype(np.float32)  # (N, F)
+
+
+def _check_choice(name: str, given: str, choices: tuple[str, ...]) -> None:
+    if given not in choices:
+        raise ValueError(f"unknown {name} {given!r}; expected one of {', '.join(choices)}")

@@ -1,0 +1,252 @@
+"""Join the leaves, shard by shard: describe, locate and embed images, then make features of them.
+
+Every stage computes identical bytes once and keeps what its network said under a key of "which network, which settings,
+which pixels, which words". It goes on where it was interrupted, and loads no network if everything is there.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from importlib.util import find_spec
+from itertools import chain
+from math import ceil, floor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset
+from PIL import Image
+from tqdm.auto import tqdm
+
+from itemkit.captions import Captioner, object_phrases
+from itemkit.embed import ClipEncoder
+from itemkit.images import UnreadableImage, decode_image, encoded_bytes
+from itemkit.locate import ObjectLocator
+from itemkit.misalign import features
+from itemkit.network import network_digest
+from itemkit.store import cached, digest
+
+SHARD = 1024  # images, or texts: what an interruption costs at most
+VERSION = {"version": 1}  # in every key: raise it when the code of a stage changes its numbers
+WHOLE = "whole"  # the part of an image that is no crop
+MISSING_BOX = ("drop", "whole image")
+BOX = ["x0", "y0", "x1", "y1"]
+
+
+def describe(
+    images: Dataset, captioner: Captioner, nouns: str | Path, cache: str | Path, phrase: str = "noun"
+) -> pd.DataFrame:
+    """Write a caption for each distinct image, and name the objects of each caption.
+
+    Args:
+        images: as load_images returns them.
+        captioner: writes the captions, for real and generated images alike.
+        nouns: the spaCy pipeline of object_phrases: a folder or a package.
+        cache: a folder for what the networks say.
+        phrase: "noun" or "modified noun".
+
+    Returns:
+        image_id, caption, phrases (a list), status ("ok" or "unreadable"), reason; a row for each distinct image. An
+        unreadable one has an empty caption; a caption without objects has an empty list.
+    """
+    caption_key = VERSION | captioner.spec
+    phrase_key = VERSION | {"nouns": network_digest(_spacy_folder(nouns)), "phrase": phrase}
+    tables = []
+    for shard in _shards(images, "describe"):
+        key = caption_key | {"images": digest(shard["image_id"][:])}
+        table = cached(Path(cache) / "captions", key, partial(_captions, shard, captioner))
+        texts = table["caption"].tolist()
+        key = phrase_key | {"captions": digest(texts)}
+        named = cached(Path(cache) / "phrases", key, partial(_phrases, texts, nouns, phrase))
+        tables.append(table.assign(phrases=named["phrases"].map(list)))
+    return pd.concat(tables, ignore_index=True)[["image_id", "caption", "phrases", "status", "reason"]]
+
+
+def locate(images: Dataset, captions: pd.DataFrame, locator: ObjectLocator, cache: str | Path) -> pd.DataFrame:
+    """Find the objects that the captions name.
+
+    Args:
+        images: as load_images returns them.
+        captions: what describe returned for them.
+        locator: finds one box for each phrase.
+        cache: a folder for what the network says.
+
+    Returns:
+        image_id, phrase, x0, y0, x1, y1 (pixels of the decoded image), score; a row for each object that was found.
+    """
+    phrases = dict(zip(captions["image_id"], captions["phrases"].map(list), strict=True))
+    key = VERSION | locator.spec
+    tables = []
+    for shard in _shards(images, "locate"):
+        wanted = [(name, phrases[name]) for name in shard["image_id"]]
+        build = partial(_boxes, shard, dict(wanted), locator)
+        tables.append(cached(Path(cache) / "boxes", key | {"phrases": digest(wanted)}, build))
+    return pd.concat(tables, ignore_index=True)
+
+
+def embed(
+    images: Dataset, captions: pd.DataFrame, boxes: pd.DataFrame, encoder: ClipEncoder, cache: str | Path
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Put images, the crops of their objects, captions and phrases on CLIP's unit sphere.
+
+    A crop is the box, rounded outwards to whole pixels, and at least one pixel in each direction.
+
+    Args:
+        images: as load_images returns them.
+        captions, boxes: what describe and locate returned for them.
+        encoder: makes the vectors.
+        cache: a folder for what the network says.
+
+    Returns:
+        (vectors, texts). vectors: image_id, part ("whole" or the phrase), vector ((D,) float32); nothing for an
+        unreadable image. texts: text, vector, cut (whether CLIP saw only its beginning), each distinct text once.
+    """
+    readable = set(captions.loc[captions["status"] == "ok", "image_id"])
+    crops = {name: rows[["phrase", *BOX]].values.tolist() for name, rows in boxes.groupby("image_id")}
+    key = VERSION | encoder.spec
+    vectors, texts = [], []
+    for shard in _shards(images, "embed"):
+        wanted = [(name, crops.get(name, [])) for name in shard["image_id"] if name in readable]
+        build = partial(_vectors, shard, dict(wanted), encoder)
+        vectors.append(cached(Path(cache) / "vectors", key | {"crops": digest(wanted)}, build))
+    said = sorted({*captions.loc[captions["status"] == "ok", "caption"], *chain(*captions["phrases"])})
+    for start in range(0, len(said), SHARD):
+        some = said[start : start + SHARD]
+        build = partial(_texts, some, encoder)
+        texts.append(cached(Path(cache) / "texts", key | {"texts": digest(some)}, build))
+    return pd.concat(vectors, ignore_index=True), pd.concat(texts, ignore_index=True)
+
+
+def feature_matrix(
+    image_ids: Sequence[str],
+    captions: pd.DataFrame,
+    boxes: pd.DataFrame,
+    vectors: pd.DataFrame,
+    texts: pd.DataFrame,
+    arm: str = "item",
+    distance: str = "difference",
+    pool: str = "mean",
+    fuse: str = "concat",
+    missing_box: str = "drop",
+) -> np.ndarray:
+    """Return the features of N images, row by row; recomputed each time, from what the networks said.
+
+    Args:
+        image_ids: N readable images, in any order, repeated if need be.
+        captions, boxes, vectors, texts: what describe, locate and embed returned. An object that is not in `boxes`
+            counts as not found, so that a filtered table shows what a higher threshold does.
+        arm, distance, pool, fuse: as misalign.features has them.
+        missing_box: a noun without a box is dropped ("drop") or compared with the whole image ("whole image").
+
+    Returns:
+        (N, F) float32. An image without objects has zeros for them, and a count of zero.
+
+    Raises:
+        ValueError: an unknown choice, or an image or text without a vector.
+    """
+    if missing_box not in MISSING_BOX:
+        raise ValueError(f"unknown missing_box {missing_box!r}; expected one of {', '.join(MISSING_BOX)}")
+    image_ids = list(image_ids)
+    whole = _take(vectors, pd.DataFrame({"image_id": image_ids, "part": WHOLE}))  # (N, D)
+    described = captions.set_index("image_id").loc[image_ids]
+    caption = _take(texts, pd.DataFrame({"text": described["caption"]}))  # (N, D)
+    count = described["phrases"].map(len)
+    owner = np.repeat(np.arange(len(image_ids)), count)  # (M,)
+    objects = pd.DataFrame({"image_id": described.index[owner], "text": list(chain(*described["phrases"]))})
+    located = pd.MultiIndex.from_frame(boxes[["image_id", "phrase"]])
+    found = pd.MultiIndex.from_frame(objects[["image_id", "text"]]).isin(located)
+    objects["part"] = objects["text"].where(found, WHOLE)
+    if missing_box == "drop":
+        objects, owner = objects[found], owner[found]
+    crop = _take(vectors, objects[["image_id", "part"]])  # (M, D)
+    phrase = _take(texts, objects[["text"]])  # (M, D)
+    return features(arm, whole, caption, crop, phrase, owner, distance, pool, fuse)
+
+
+def _shards(images: Dataset, stage: str) -> Iterator[Dataset]:
+    distinct = images.select(pd.Series(images["image_id"][:]).drop_duplicates().index)
+    with tqdm(total=len(distinct), desc=stage, unit="image") as bar:
+        for start in range(0, len(distinct), SHARD):
+            shard = distinct.select(range(start, min(start + SHARD, len(distinct))))
+            yield shard
+            bar.update(len(shard))
+
+
+def _captions(shard: Dataset, captioner: Captioner) -> pd.DataFrame:
+    rows = []
+    for batch in shard.iter(captioner.batch_size):
+        pictures, reasons = zip(*map(_decode, batch["image"]), strict=True)
+        texts = iter(captioner([picture for picture in pictures if picture is not None]))
+        for name, picture, reason in zip(batch["image_id"], pictures, reasons, strict=True):
+            rows.append((name, next(texts), "ok", "") if picture is not None else (name, "", "unreadable", reason))
+    return pd.DataFrame(rows, columns=["image_id", "caption", "status", "reason"])
+
+
+def _decode(image: dict) -> tuple[Image.Image | None, str]:
+    try:
+        return decode_image(encoded_bytes(image)), ""
+    except UnreadableImage as error:
+        return None, str(error)
+
+
+def _phrases(texts: list[str], nouns: str | Path, phrase: str) -> pd.DataFrame:
+    # The word "whole" cannot name a part beside the whole image, and it is no object.
+    named = [[one for one in phrases if one != WHOLE] for phrases in object_phrases(texts, nouns, phrase)]
+    return pd.DataFrame({"phrases": named})
+
+
+def _boxes(shard: Dataset, wanted: dict[str, list[str]], locator: ObjectLocator) -> pd.DataFrame:
+    rows = []
+    for names, pictures in _pictures(shard, [name for name, phrases in wanted.items() if phrases], locator.batch_size):
+        phrases = [wanted[name] for name in names]
+        for name, asked, found in zip(names, phrases, locator(pictures, phrases), strict=True):
+            rows += [(name, phrase, *one[0], one[1]) for phrase, one in zip(asked, found, strict=True) if one]
+    table = pd.DataFrame(rows, columns=["image_id", "phrase", *BOX, "score"])
+    return table.astype({"image_id": str, "phrase": str} | dict.fromkeys([*BOX, "score"], float))  # also if it is empty
+
+
+def _vectors(shard: Dataset, wanted: dict[str, list], encoder: ClipEncoder) -> pd.DataFrame:
+    rows = []
+    for names, pictures in _pictures(shard, list(wanted), encoder.batch_size):
+        parts = [(name, part, box) for name in names for part, *box in [(WHOLE,), *wanted[name]]]
+        picture_of = dict(zip(names, pictures, strict=True))
+        vectors = encoder.images([_crop(picture_of[name], box) for name, _, box in parts])
+        rows += [(name, part, vector) for (name, part, _), vector in zip(parts, vectors, strict=True)]
+    return pd.DataFrame(rows, columns=["image_id", "part", "vector"]).astype({"image_id": str, "part": str})
+
+
+def _texts(texts: list[str], encoder: ClipEncoder) -> pd.DataFrame:
+    return pd.DataFrame({"text": texts, "vector": list(encoder.texts(texts)), "cut": encoder.is_cut(texts)})
+
+
+def _pictures(shard: Dataset, names: list[str], size: int) -> Iterator[tuple[list[str], list[Image.Image]]]:
+    """Batches of names and decoded pictures, so that a shard of large pictures need not fit into memory."""
+    chosen = set(names)
+    shard = shard.select([row for row, name in enumerate(shard["image_id"]) if name in chosen])
+    for batch in shard.iter(size):
+        yield batch["image_id"], [decode_image(encoded_bytes(image)) for image in batch["image"]]
+
+
+def _crop(image: Image.Image, box: list[float]) -> Image.Image:
+    if not box:
+        return image
+    left, top = min(floor(box[0]), image.width - 1), min(floor(box[1]), image.height - 1)
+    return image.crop((left, top, max(ceil(box[2]), left + 1), max(ceil(box[3]), top + 1)))
+
+
+def _take(table: pd.DataFrame, wanted: pd.DataFrame) -> np.ndarray:
+    """The vectors of `table` for each row of `wanted`, by its columns: (rows, D)."""
+    names = list(wanted.columns)
+    place = pd.MultiIndex.from_frame(table[names]).get_indexer(pd.MultiIndex.from_frame(wanted))
+    if (place < 0).any():
+        missing = wanted[place < 0].iloc[0].to_dict()
+        raise ValueError(f"no vector for {missing}: an unreadable image, or one that these tables were not made for")
+    return np.stack(table["vector"].to_list())[place]
+
+
+def _spacy_folder(nouns: str | Path) -> Path:
+    if Path(nouns).is_dir():
+        return Path(nouns)
+    package = find_spec(nouns) if str(nouns).isidentifier() else None
+    if package is None:
+        raise ValueError(f"no spaCy pipeline {str(nouns)!r}: neither a folder nor a package; python -m spacy download")
+    return Path(package.submodule_search_locations[0])

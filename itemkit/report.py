@@ -1,0 +1,155 @@
+"""Numbers to csv, md and tex, figures to pdf and png, and all of them to one page.
+
+The same input gives the same bytes. A name begins with the two digits of the notebook that makes it, as in
+"04_cross_generator": that puts it into the notebook's section of the page.
+"""
+
+import base64
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
+from PIL import Image
+
+
+def save_table(
+    frame: pd.DataFrame, folder: str | Path, name: str, caption: str = "", float_format: str = ".3f"
+) -> None:
+    """Write a table as csv (exact, to be read by programs), md (for the page) and tex (booktabs, for the paper).
+
+    Args:
+        frame: flat columns; an index is written where it has a name.
+        folder: made where it is missing, e.g. results/tables.
+        name: of the three files, without ending.
+        caption: a sentence or two, the claim first; words in `backticks` are set as code on the page.
+        float_format: of the numbers in md and tex, in Python's format language; a missing number is a dash there,
+            and an underscore a space.
+    """
+    stem = _stem(folder, name)
+    frame = _flat(frame)
+    frame.to_csv(f"{stem}.csv", index=False, lineterminator="\n")
+    align = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in frame.dtypes]
+    shown = frame.astype(object).map(lambda value: _cell(value, float_format)).mask(frame.isna(), "–")
+    shown = shown.rename(columns=_words).rename_axis(columns=None)
+    markdown = shown.map(lambda cell: cell.replace("|", r"\|")).to_markdown(
+        index=False, disable_numparse=True, colalign=align
+    )
+    tex = shown.to_latex(
+        index=False,
+        escape=True,
+        column_format="".join(side[0] for side in align),
+        caption=re.sub(r"([_%&#$])", r"\\\1", caption.replace("`", "")) or None,
+        label=f"tab:{name}",
+    )
+    _write(f"{stem}.md", f"{caption}\n\n{markdown}\n")
+    _write(f"{stem}.tex", tex)
+
+
+def save_figure(figure: Figure, folder: str | Path, name: str, data: pd.DataFrame, caption: str = "") -> None:
+    """Write a figure as pdf (for the paper) and png (for the page), and the numbers it shows as csv.
+
+    Args:
+        figure: drawn under itemkit.plots.style.
+        folder: made where it is missing, e.g. results/figures.
+        name: of the three files, without ending.
+        data: what the figure shows, one row for each mark.
+        caption: as for save_table; it is kept inside the pdf and the png.
+    """
+    stem = _stem(folder, name)
+    figure.savefig(f"{stem}.pdf", metadata={"CreationDate": None, "Subject": caption})
+    figure.savefig(f"{stem}.png", metadata={"Description": caption})
+    _flat(data).to_csv(f"{stem}.csv", index=False, lineterminator="\n")
+
+
+def save_page(results: str | Path, title: str, introduction: str = "", provenance: dict | None = None) -> Path:
+    """Write results/index.html: every table and figure of a run, on one page that can be read without any other file.
+
+    Args:
+        results: a folder with tables/, figures/ and notebooks/ (the executed ones). Each notebook is a section, headed
+            by the title and the first paragraph of its first cell; it shows what begins with the same two digits.
+        title, introduction: the head of the page.
+        provenance: what the run was made of, for the end of the page; its values may be dicts and lists.
+
+    Returns:
+        The path of the page.
+    """
+    results = Path(results)
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"words": _words, "code": _code}
+    template = environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
+    page = template.render(
+        title=title,
+        introduction=introduction,
+        sections=_sections(results),
+        files=sorted(path.name for path in results.glob("*") if path.suffix in (".csv", ".parquet", ".json")),
+        provenance=provenance or {},
+    )
+    _write(results / "index.html", page)
+    return results / "index.html"
+
+
+def _sections(results: Path) -> list[dict]:
+    """One dict a section, in order: its number, the head of its notebook, and its artefacts by name."""
+    artefacts = [_read_figure(path) for path in results.glob("figures/*.png")]
+    artefacts += [_read_table(path) for path in results.glob("tables/*.md")]
+    artefacts.sort(key=lambda artefact: (artefact["name"], artefact["kind"]))
+    sections = {artefact["name"][:2]: {"heading": artefact["name"][:2], "artefacts": []} for artefact in artefacts}
+    for artefact in artefacts:
+        sections[artefact["name"][:2]]["artefacts"].append(artefact)
+    for path in results.glob("notebooks/*.ipynb"):
+        if path.name[:2] in sections:
+            sections[path.name[:2]] |= _read_head(path)
+    return [{"number": number} | section for number, section in sections.items()]
+
+
+def _read_table(path: Path) -> dict:
+    caption, _, body = path.read_text(encoding="utf-8").rpartition("\n\n")
+    rows = [
+        [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in body.splitlines()
+    ]
+    align = ["right" if rule.endswith(":") else "left" for rule in rows[1]]
+    return {"kind": "table", "name": path.stem, "caption": caption, "align": align, "head": rows[0], "rows": rows[2:]}
+
+
+def _read_figure(path: Path) -> dict:
+    with Image.open(path) as image:
+        caption, width = image.info.get("Description", ""), image.width / image.info["dpi"][0]  # inches
+    data = base64.b64encode(path.read_bytes()).decode()
+    return {"kind": "figure", "name": path.stem, "caption": caption, "width": width, "data": data}
+
+
+def _read_head(path: Path) -> dict:
+    first_cell = json.loads(path.read_text(encoding="utf-8"))["cells"][0]
+    title, _, text = "".join(first_cell["source"]).partition("\n")
+    return {"heading": title.lstrip("# "), "claim": text.strip().partition("\n\n")[0], "notebook": path.name}
+
+
+def _stem(folder: str | Path, name: str) -> Path:
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return Path(folder) / name
+
+
+def _write(path: str | Path, text: str) -> None:
+    Path(path).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _flat(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.reset_index() if any(name is not None for name in frame.index.names) else frame
+
+
+def _cell(value: object, float_format: str) -> str:
+    return format(value, float_format) if isinstance(value, (float, np.floating)) else _words(value)
+
+
+def _words(name: object) -> str:
+    return str(name).replace("_", " ")
+
+
+def _code(text: str) -> Markup:
+    """Escaped text, with words in `backticks` set as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))

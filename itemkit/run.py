@@ -1,0 +1,181 @@
+"""Run the notebooks of a profile in order: `python -m itemkit.run toyworld`.
+
+A profile is one flat file, notebooks/params/<profile>.yaml. Each name goes to every notebook whose `parameters` cell
+declares it. Papermill lets a misspelt name pass and runs with the default: a green run with wrong numbers. So every
+name is checked here, before anything runs. What a run needs but a check does not is imported late: a typing error
+shows at once, and the first notebook starts within three seconds.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import fcntl
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+PLAIN = (bool, int, float, str, list, type(None))
+
+
+class RunError(Exception):
+    """A run that cannot start or did not finish; its message is what the terminal shows."""
+
+
+def declared(notebook: Path) -> dict[str, object]:
+    """Names and default values in the `parameters` cell of a notebook.
+
+    Raises:
+        RunError: there is no such cell, or more than one, or it holds more than lines of `name = literal`.
+    """
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    if len(sources) != 1:
+        raise RunError(f"{notebook.name} has {len(sources)} cells tagged `parameters`; expected exactly one")
+    try:
+        return {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(sources[0]).body}
+    except (AttributeError, SyntaxError, ValueError):
+        raise RunError(f"{notebook.name}: its parameters cell may hold only lines of `name = literal`") from None
+
+
+def read_profile(path: Path) -> dict[str, object]:
+    """Names and values of a profile.
+
+    Raises:
+        RunError: no such file (the message lists those that exist), or not a flat list of plain values.
+    """
+    if not path.is_file():
+        known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
+        raise RunError(f"unknown profile {path.stem!r}; expected one of: {known}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise RunError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict) or not all(isinstance(value, PLAIN) for value in values.values()):
+        raise RunError(
+            f"{path.name} must hold only lines of `name: value` (a number, a text, a list, true, false, null)"
+        )
+    return values
+
+
+def check(values: dict[str, object], defaults: dict[str, object], profile: str) -> None:
+    """Refuse a name that no notebook declares, and a value of another type than its default.
+
+    Raises:
+        RunError: naming the parameter, and what was expected.
+    """
+    for name, value in values.items():
+        if name not in defaults:
+            near = difflib.get_close_matches(str(name), defaults) or sorted(defaults)
+            raise RunError(f"unknown parameter {name!r} in {profile}.yaml; did you mean {' or '.join(near)}?")
+        default = defaults[name]
+        same = type(value) is type(default) or (type(value), type(default)) == (int, float)
+        if not same and value is not None and default is not None:
+            raise RunError(
+                f"{name} is {value!r} in {profile}.yaml; expected a {type(default).__name__}, as {default!r}"
+            )
+
+
+def plan(profile: str, root: Path = ROOT) -> tuple[Path, list[tuple[Path, dict[str, object]]]]:
+    """Where the results of a profile go, and its notebooks in order, each with all its values.
+
+    Raises:
+        RunError: as `read_profile`, `declared` and `check` do.
+    """
+    notebooks = root / "notebooks"
+    values = read_profile(notebooks / "params" / f"{profile}.yaml")
+    names = {notebook: declared(notebook) for notebook in sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))}
+    check(values, {name: value for defaults in names.values() for name, value in defaults.items()}, profile)
+    values.setdefault("results", f"../results/{profile}")  # never over the results of another profile
+    steps = [(path, {name: values.get(name, defaults[name]) for name in defaults}) for path, defaults in names.items()]
+    return (notebooks / str(values["results"])).resolve(), steps
+
+
+@contextmanager
+def locked(results: Path) -> Iterator[None]:
+    """Hold a folder of results for one run; the system lets go of the lock however the run ends.
+
+    Raises:
+        RunError: another run holds it.
+    """
+    results.mkdir(parents=True, exist_ok=True)
+    with open(results / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"another run is writing {results}; wait until it has ended, or stop it") from None
+        yield
+
+
+def execute(notebook: Path, output: Path, parameters: dict[str, object]) -> None:
+    """Run one notebook in its own folder and save it, with all it printed, as `output`.
+
+    Raises:
+        RunError: a cell failed or the kernel died; names the error and `output`, which shows it.
+    """
+    sys.modules.setdefault("rfc3987_syntax", None)  # a grammar that nbformat's checks compile for a second, unused
+    import papermill
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    options = {"kernel_name": "python3", "language": "python", "cwd": notebook.parent, "start_timeout": 600}
+    options |= {"stderr_file": sys.stderr, "progress_bar": False}  # the notebooks' own bars say how far they are
+    options |= {"extra_arguments": ["--IPKernelApp.log_level=CRITICAL"]}  # no advice on encryption: it is one machine
+    try:
+        papermill.execute_notebook(notebook, output, parameters, **options)
+    except papermill.PapermillExecutionError as error:
+        raise RunError(f"{notebook.name} failed: {error.ename}: {error.evalue}\n  see {output}") from None
+    except RuntimeError as error:  # the kernel did not start, or was killed, most often for want of memory
+        raise RunError(f"{notebook.name} stopped: {error}\n  see {output}") from None
+
+
+def record(results: Path, parameters: dict[str, object], seconds: dict[str, float]) -> None:
+    """Write provenance.json: code, versions and parameters, the card that 00_data read, seconds a notebook took."""
+    from itemkit.store import provenance
+
+    card = results / "card.json"
+    known = {"card": json.loads(card.read_text(encoding="utf-8"))} if card.exists() else {}
+    text = json.dumps({**provenance(parameters), **known, "seconds": seconds}, indent=2, default=str)
+    part = results / "provenance.json.part"
+    part.write_text(text + "\n", encoding="utf-8")
+    os.replace(part, results / "provenance.json")
+
+
+def run(profile: str, root: Path = ROOT) -> Path:
+    """Run a profile from its first notebook to its last; returns the folder of its results.
+
+    Raises:
+        RunError: see `plan`, `locked` and `execute`; nothing after the failing notebook runs.
+    """
+    results, steps = plan(profile, root)
+    everything = {name: value for _, parameters in steps for name, value in parameters.items()}
+    seconds: dict[str, float] = {}
+    with locked(results):
+        for number, (notebook, parameters) in enumerate(steps, start=1):
+            print(f"[{number}/{len(steps)}] {notebook.stem}", flush=True)
+            start = time.monotonic()
+            execute(notebook, results / "notebooks" / notebook.name, parameters)
+            seconds[notebook.stem] = round(time.monotonic() - start, 1)
+            record(results, everything, seconds)  # after each, so that the last one, the report, can show it
+    return results
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m itemkit.run PROFILE")
+    try:
+        print(f"done: {run(sys.argv[1]) / 'index.html'}")
+    except RunError as error:
+        sys.exit(f"itemkit: {error}")
+    except KeyboardInterrupt:
+        sys.exit("itemkit: interrupted; the same command goes on from here")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+import dataclasses
+import json
+import shutil
+
+import pytest
+from conftest import make_picture
+
+from itemkit.captions import Captioner, object_phrases
+from itemkit.network import network_digest
+
+PICTURES = [make_picture(seed, 40 + seed, 60 - seed) for seed in range(7)]
+
+
+@pytest.fixture(scope="module")
+def captioner(tiny_captioner):
+    return Captioner(tiny_captioner, batch_size=3)
+
+
+def test_captions_equal_processor_and_generate_by_hand(captioner, tiny_captioner):
+    import torch
+    from transformers import BlipForConditionalGeneration, BlipProcessor
+
+    processor = BlipProcessor.from_pretrained(tiny_captioner, backend="pil")
+    network = BlipForConditionalGeneration.from_pretrained(tiny_captioner).eval()
+    by_hand = []
+    for picture in PICTURES:
+        with torch.no_grad():
+            tokens = network.generate(**processor(images=picture, return_tensors="pt"), max_new_tokens=11, num_beams=1)
+        by_hand.append(processor.decode(tokens[0], skip_special_tokens=True))
+    assert captioner(PICTURES) == by_hand
+    assert len(set(by_hand)) == len(by_hand)  # otherwise this test would show little
+
+
+def test_batch_size_does_not_matter(captioner):
+    assert dataclasses.replace(captioner, batch_size=1)(PICTURES) == captioner(PICTURES)
+    assert captioner([]) == []
+
+
+def test_a_caption_never_runs_past_the_last_position(captioner):
+    longest = dataclasses.replace(captioner, max_new_tokens=500)  # the network has 12 positions
+    assert longest(PICTURES) == captioner(PICTURES)
+    assert all(len(text.split()) <= 2 for text in dataclasses.replace(captioner, max_new_tokens=2)(PICTURES))
+
+
+def test_half_precision_runs(captioner):
+    assert len(dataclasses.replace(captioner, dtype="bfloat16")(PICTURES)) == len(PICTURES)
+
+
+def test_the_network_is_frozen_and_global_random_state_untouched(captioner):
+    import torch
+
+    before = torch.random.get_rng_state()
+    captioner(PICTURES[:1])
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert not captioner._network[1].training
+
+
+def test_spec_names_content_and_settings_but_no_place(captioner, tiny_captioner, tmp_path):
+    copy = shutil.copytree(tiny_captioner, tmp_path / "elsewhere")
+    (copy / "README.md").write_text("a card changes no caption")
+    assert Captioner(copy).spec == captioner.spec
+    assert set(captioner.spec) == {"network", "dtype", "device", "max_new_tokens"}
+    assert Captioner(copy, dtype="bfloat16", batch_size=5).spec["batch_size"] == 5
+    (copy / "generation_config.json").write_text("{}")
+    assert Captioner(copy).spec != captioner.spec
+
+
+def test_a_hub_id_is_named_by_its_revision_without_asking_the_hub():
+    assert network_digest("Salesforce/blip", "a" * 40) == "Salesforce/blip@" + "a" * 40
+    for revision in (None, "main"):
+        with pytest.raises(ValueError, match=f"no folder 'Salesforce/blip'.* revision {revision!r}; expected the 40"):
+            network_digest("Salesforce/blip", revision)
+
+
+def test_an_unknown_dtype_is_refused(tiny_captioner):
+    with pytest.raises(ValueError, match="unknown dtype 'half'; expected one of float32"):
+        _ = Captioner(tiny_captioner, dtype="half").spec
+
+
+def test_missing_weights_are_an_error(tiny_captioner, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    copy = shutil.copytree(tiny_captioner, tmp_path / "copy")
+    weights = load_file(copy / "model.safetensors")
+    weights.pop("vision_model.post_layernorm.weight")
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="lacks weights: vision_model.post_layernorm.weight"):
+        Captioner(copy)(PICTURES[:1])
+
+
+def test_pickled_weights_are_refused(tiny_captioner, tmp_path):
+    import torch
+    from safetensors.torch import load_file
+
+    copy = shutil.copytree(tiny_captioner, tmp_path / "copy")
+    torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(OSError, match="safetensors"):
+        Captioner(copy)(PICTURES[:1])
+
+
+def test_remote_code_is_refused_without_a_question(tiny_captioner, tmp_path):
+    copy = shutil.copytree(tiny_captioner, tmp_path / "copy")
+    config = json.loads((copy / "config.json").read_text())
+    config |= {"model_type": "strange", "auto_map": {"AutoConfig": "code.C", "AutoModelForImageTextToText": "code.M"}}
+    (copy / "config.json").write_text(json.dumps(config))
+    (copy / "code.py").write_text("raise SystemExit('code of a network folder ran')")
+    with pytest.raises(ValueError):
+        Captioner(copy)(PICTURES[:1])
+
+
+@pytest.mark.parametrize(
+    "phrase, expected",
+    [
+        ("noun", [["car", "tree", "snow"], ["traffic light", "car"], [], []]),
+        ("modified noun", [["red car", "green tree", "snow"], ["traffic light", "blue red car", "car"], [], []]),
+    ],
+)
+def test_object_phrases_in_order_and_each_once(tiny_spacy, phrase, expected):
+    captions = [
+        "a red car next to a green tree in the snow",
+        "A traffic light and a blue red car and the Car and the traffic light",
+        "nothing that it knows",
+        "",
+    ]
+    assert object_phrases(captions, tiny_spacy, phrase) == expected
+
+
+def test_object_phrases_refuses_what_it_does_not_know(tiny_spacy, tmp_path):
+    import spacy
+
+    with pytest.raises(ValueError, match="unknown phrase 'verb'; expected one of noun, modified noun"):
+        object_phrases(["a car"], tiny_spacy, "verb")
+    spacy.blank("en").to_disk(tmp_path)
+    with pytest.raises(ValueError, match="does not tag parts of speech"):
+        object_phrases(["a car"], tmp_path)
+    with pytest.raises(OSError, match="no_such_pipeline"):
+        object_phrases(["a car"], "no_such_pipeline")

@@ -1,0 +1,90 @@
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+from conftest import make_picture
+
+from itemkit.embed import ClipEncoder
+
+PICTURES = [make_picture(seed, 40 + 30 * seed, 64) for seed in range(5)]
+TEXTS = ["a red car", "", "the tree next to a house", "boat"]
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_clip):
+    return ClipEncoder(tiny_clip, batch_size=2)
+
+
+def test_vectors_equal_open_clip_one_by_one(encoder, tiny_clip):
+    import open_clip
+    import torch
+
+    network, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{tiny_clip}")
+    network.eval()
+    tokenize = open_clip.get_tokenizer(f"local-dir:{tiny_clip}")
+    with torch.no_grad():
+        images = [network.encode_image(preprocess(picture)[None])[0].numpy() for picture in PICTURES]
+        texts = [network.encode_text(tokenize([text]))[0].numpy() for text in TEXTS]
+    for vectors, by_hand in ((encoder.images(PICTURES), images), (encoder.texts(TEXTS), texts)):
+        assert vectors.dtype == np.float32 and vectors.shape == (len(by_hand), 16)
+        np.testing.assert_allclose(vectors, [one / np.linalg.norm(one) for one in by_hand], atol=1e-6)
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+
+
+def test_batch_size_does_not_matter(encoder):
+    whole = dataclasses.replace(encoder, batch_size=100)
+    np.testing.assert_allclose(encoder.images(PICTURES), whole.images(PICTURES), atol=1e-6)
+    np.testing.assert_allclose(encoder.texts(TEXTS), whole.texts(TEXTS), atol=1e-6)
+
+
+def test_a_text_that_is_cut_is_told(encoder):
+    fits, cut = "a" * 75, "a" * 76  # a token for each letter, a start and an end: 77 positions
+    assert encoder.is_cut([fits, cut, "", "car"]) == [False, True, False, False]
+    with pytest.warns(UserWarning, match=f"1 of 3 texts exceed the 77 tokens .* the first is '{cut}'"):
+        encoder.texts([fits, cut, "car"])
+
+
+def test_resize_mode(encoder):
+    wide = [make_picture(1, 200, 64)]
+    own = encoder.images(wide)
+    shortest, squash = (dataclasses.replace(encoder, resize_mode=mode).images(wide) for mode in ("shortest", "squash"))
+    np.testing.assert_array_equal(own, shortest)  # this network's own
+    assert np.abs(own - squash).max() > 1e-3
+    assert dataclasses.replace(encoder, resize_mode="squash").spec != encoder.spec
+    with pytest.raises(ValueError, match="unknown resize_mode 'crop'; expected one of own, squash, longest, shortest"):
+        _ = dataclasses.replace(encoder, resize_mode="crop").spec
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_close_and_float32(encoder, dtype):
+    half = dataclasses.replace(encoder, dtype=dtype)
+    assert half.images(PICTURES).dtype == np.float32
+    assert (half.images(PICTURES) * encoder.images(PICTURES)).sum(axis=1).min() > 0.99
+    assert (half.texts(TEXTS) * encoder.texts(TEXTS)).sum(axis=1).min() > 0.99
+
+
+def test_the_network_is_in_evaluation_mode(encoder):
+    assert not encoder._network[0].training
+
+
+def test_only_safetensors(tiny_clip, tmp_path):
+    import torch
+    from safetensors.torch import load_file
+
+    copy = shutil.copytree(tiny_clip, tmp_path / "copy")
+    torch.save(load_file(copy / "open_clip_model.safetensors"), copy / "open_clip_pytorch_model.bin")
+    (copy / "open_clip_model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="has no open_clip_model.safetensors"):
+        ClipEncoder(copy).images(PICTURES)
+
+
+def test_missing_weights_are_an_error(tiny_clip, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    copy = shutil.copytree(tiny_clip, tmp_path / "copy")
+    weights = load_file(copy / "open_clip_model.safetensors")
+    weights.pop("ln_final.weight")
+    save_file(weights, copy / "open_clip_model.safetensors")
+    with pytest.raises(RuntimeError, match="ln_final.weight"):
+        ClipEncoder(copy).images(PICTURES)

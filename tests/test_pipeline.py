@@ -1,0 +1,299 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import encode, make_picture
+
+from itemkit import pipeline
+from itemkit.captions import Captioner, object_phrases
+from itemkit.data import decode_image
+from itemkit.embed import ClipEncoder
+from itemkit.locate import ObjectLocator
+from itemkit.pipeline import describe, embed, feature_matrix, locate
+
+
+@pytest.fixture(scope="module")
+def networks(tiny_captioner, tiny_detector, tiny_clip):
+    return Captioner(tiny_captioner), ObjectLocator(tiny_detector, threshold=0.56), ClipEncoder(tiny_clip)
+
+
+@pytest.fixture(scope="module")
+def images(tiny_images):
+    """Ten pictures, one of them twice, and two that cannot be read."""
+    rows = [tiny_images[index] for index in (*range(9), 3)]
+    for name, encoded in (("half", encode(make_picture(99), "JPEG")[:200]), ("none", b"")):
+        rows.insert(4, rows[0] | {"image": {"bytes": encoded, "path": None}, "image_id": name})
+    return datasets.Dataset.from_list(rows).cast_column("image", datasets.Image(decode=False))
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    monkeypatch.setattr(pipeline, "SHARD", 4)
+
+
+@pytest.fixture(scope="module")
+def stages(images, networks, tiny_spacy, tmp_path_factory):
+    cache = tmp_path_factory.mktemp("cache")
+    captioner, locator, encoder = networks
+    captions = describe(images, captioner, tiny_spacy, cache)
+    boxes = locate(images, captions, locator, cache)
+    return captions, boxes, *embed(images, captions, boxes, encoder, cache)
+
+
+def files(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(Path(folder).rglob("*.parquet"))}
+
+
+# the stages against the leaves, one image at a time
+
+
+def test_describe_equals_captioning_one_by_one(stages, images, networks, tiny_spacy):
+    captions = stages[0]
+    assert list(captions.columns) == ["image_id", "caption", "phrases", "status", "reason"]
+    assert captions.image_id.tolist() == list(dict.fromkeys(images["image_id"]))  # each distinct image once
+    for row in captions[captions.status == "ok"].itertuples():
+        picture = decode_image(images[list(images["image_id"]).index(row.image_id)]["image"]["bytes"])
+        assert [row.caption] == networks[0]([picture])
+        assert [row.phrases] == object_phrases([row.caption], tiny_spacy)
+
+
+def test_a_broken_picture_has_a_status_and_stops_nothing(stages):
+    captions, boxes, vectors, _ = stages
+    broken = captions[captions.status == "unreadable"].set_index("image_id")
+    assert set(broken.index) == {"half", "none"} and broken.caption.eq("").all() and broken.phrases.map(len).eq(0).all()
+    assert broken.reason["none"] == "no bytes" and "Truncated" in broken.reason["half"]
+    assert not {"half", "none"} & ({*boxes.image_id} | {*vectors.image_id})
+
+
+def test_locate_keeps_what_was_found_and_only_that(stages, images, networks):
+    captions, boxes = stages[:2]
+    assert list(boxes.columns) == ["image_id", "phrase", "x0", "y0", "x1", "y1", "score"]
+    expected = []
+    for row in captions[captions.status == "ok"].itertuples():
+        picture = decode_image(images[list(images["image_id"]).index(row.image_id)]["image"]["bytes"])
+        found = networks[1]([picture], [row.phrases])[0]
+        expected += [
+            (row.image_id, phrase, *one[0], one[1]) for phrase, one in zip(row.phrases, found, strict=True) if one
+        ]
+    assert [row[:2] for row in expected] == list(zip(boxes.image_id, boxes.phrase, strict=True))
+    np.testing.assert_allclose(boxes[["x0", "y0", "x1", "y1", "score"]], [row[2:] for row in expected], atol=1e-3)
+    assert 0 < len(boxes) < captions.phrases.map(len).sum()  # some found, some not: otherwise this shows little
+
+
+def test_embed_equals_cropping_and_encoding_one_by_one(stages, images, networks):
+    captions, boxes, vectors, texts = stages
+    encoder = networks[2]
+    assert len(vectors) == (captions.status == "ok").sum() + len(boxes)
+    for row in vectors.itertuples():
+        picture = decode_image(images[list(images["image_id"]).index(row.image_id)]["image"]["bytes"])
+        if row.part != "whole":
+            box = boxes[(boxes.image_id == row.image_id) & (boxes.phrase == row.part)].iloc[0]
+            picture = picture.crop((int(box.x0), int(box.y0), int(np.ceil(box.x1)), int(np.ceil(box.y1))))
+        np.testing.assert_allclose(row.vector, encoder.images([picture])[0], atol=1e-6)
+    expected = {*captions[captions.status == "ok"].caption, *captions.phrases.explode().dropna()}
+    assert texts.text.tolist() == sorted(expected) and not texts.cut.any()
+    for row in texts.itertuples():
+        np.testing.assert_allclose(row.vector, encoder.texts([row.text])[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "box, size",
+    [
+        ([1.2, 2.7, 5.1, 6.0], (5, 4)),
+        ([0.0, 0.0, 48.0, 40.0], (48, 40)),
+        ([7.0, 7.0, 7.0, 7.0], (1, 1)),
+        ([48.0, 40.0, 48.0, 40.0], (1, 1)),
+        ([3.2, 39.9, 3.3, 40.0], (1, 1)),
+    ],
+)
+def test_a_crop_has_at_least_one_pixel_and_lies_in_the_image(box, size):
+    picture = make_picture(0)
+    assert pipeline._crop(picture, box).size == size
+    left, top = min(int(box[0]), 47), min(int(box[1]), 39)
+    assert pipeline._crop(picture, box).getpixel((0, 0)) == picture.getpixel((left, top))
+
+
+def test_the_word_whole_is_no_object(tiny_spacy):
+    named = pipeline._phrases(["the whole red car"], tiny_spacy, "noun").phrases.tolist()
+    assert named == [["car"]]
+
+
+# features
+
+
+def one_by_one(image_id, captions, boxes, vectors, texts, missing_box):
+    """The item features of one image, by hand: global and mean local difference, and the count of objects."""
+    vector = {(row.image_id, row.part): row.vector for row in vectors.itertuples()}
+    word = {row.text: row.vector for row in texts.itertuples()}
+    row = captions[captions.image_id == image_id].iloc[0]
+    found = set(boxes[boxes.image_id == image_id].phrase)
+    local = []
+    for phrase in row.phrases:
+        if phrase in found:
+            local.append(vector[image_id, phrase] - word[phrase])
+        elif missing_box == "whole image":
+            local.append(vector[image_id, "whole"] - word[phrase])
+    mean = np.mean(local, axis=0) if local else np.zeros(16)
+    return np.concatenate([vector[image_id, "whole"] - word[row.caption], mean, [len(local)]])
+
+
+@pytest.mark.parametrize("missing_box", ["drop", "whole image"])
+def test_features_equal_arithmetic_by_hand(stages, missing_box):
+    captions = stages[0]
+    ids = captions[captions.status == "ok"].image_id.tolist()[::-1]
+    ids.append(ids[0])
+    matrix = feature_matrix(ids, *stages, missing_box=missing_box)
+    assert matrix.dtype == np.float32 and matrix.shape == (len(ids), 33)
+    np.testing.assert_allclose(matrix, [one_by_one(name, *stages, missing_box) for name in ids], atol=1e-6)
+
+
+def test_features_are_the_same_from_tables_that_were_written_and_read(stages, tmp_path):
+    read = []
+    for number, table in enumerate(stages):
+        table.to_parquet(tmp_path / f"{number}.parquet")
+        read.append(pd.read_parquet(tmp_path / f"{number}.parquet"))
+    ids = stages[0][stages[0].status == "ok"].image_id
+    np.testing.assert_array_equal(feature_matrix(ids, *read), feature_matrix(ids, *stages))
+
+
+def test_without_any_box_the_objects_are_zeros_and_the_count_is_zero(stages):
+    captions, boxes, vectors, texts = stages
+    ids = captions[captions.status == "ok"].image_id
+    matrix = feature_matrix(ids, captions, boxes[:0], vectors, texts, arm="local")
+    assert matrix.shape == (len(ids), 17) and not matrix.any()
+
+
+def test_a_caption_without_objects_is_a_row_of_zeros(stages):
+    captions, boxes, vectors, texts = stages
+    captions = captions.assign(phrases=[[] for _ in captions.index])
+    ids = captions[captions.status == "ok"].image_id
+    for missing_box in ("drop", "whole image"):
+        assert not feature_matrix(ids, captions, boxes, vectors, texts, arm="local", missing_box=missing_box).any()
+
+
+def test_features_refuse_an_unreadable_image_and_an_unknown_choice(stages):
+    with pytest.raises(ValueError, match="no vector for {'image_id': 'half', 'part': 'whole'}: an unreadable image"):
+        feature_matrix(["half"], *stages)
+    with pytest.raises(ValueError, match="unknown missing_box 'zero'; expected one of drop, whole image"):
+        feature_matrix([], *stages, missing_box="zero")
+
+
+# cache and resume
+
+
+def test_shards_do_not_change_the_result(stages, images, networks, tiny_spacy, tmp_path, small_shards):
+    captions = describe(images, networks[0], tiny_spacy, tmp_path)
+    boxes = locate(images, captions, networks[1], tmp_path)
+    vectors, texts = embed(images, captions, boxes, networks[2], tmp_path)
+    pd.testing.assert_frame_equal(captions, stages[0])
+    pd.testing.assert_frame_equal(boxes, stages[1], rtol=1e-5)
+    np.testing.assert_allclose(np.stack(vectors.vector), np.stack(stages[2].vector), atol=1e-6)
+    np.testing.assert_allclose(np.stack(texts.vector), np.stack(stages[3].vector), atol=1e-6)
+    assert len(files(tmp_path / "captions")) == 3  # eleven distinct images
+
+
+def test_a_fully_cached_run_loads_no_network(images, networks, tiny_spacy, tmp_path, monkeypatch, small_shards):
+    captioner, locator, encoder = networks
+    first = describe(images, captioner, tiny_spacy, tmp_path)
+    boxes = locate(images, first, locator, tmp_path)
+    vectors, texts = embed(images, first, boxes, encoder, tmp_path)
+    before = files(tmp_path)
+
+    def forbidden(*_, **__):
+        raise AssertionError("a network was loaded, or a picture decoded")
+
+    for place in ("itemkit.captions.load_network", "itemkit.locate.load_network", "spacy.load"):
+        monkeypatch.setattr(place, forbidden)
+    monkeypatch.setattr("open_clip.create_model_from_pretrained", forbidden)
+    monkeypatch.setattr("itemkit.pipeline.decode_image", forbidden)
+    fresh = Captioner(captioner.name), ObjectLocator(locator.name, threshold=0.56), ClipEncoder(encoder.name)
+    captions = describe(images, fresh[0], tiny_spacy, tmp_path)
+    pd.testing.assert_frame_equal(captions, first)
+    pd.testing.assert_frame_equal(locate(images, captions, fresh[1], tmp_path), boxes)
+    again = embed(images, captions, boxes, fresh[2], tmp_path)
+    pd.testing.assert_frame_equal(again[0], vectors)
+    pd.testing.assert_frame_equal(again[1], texts)
+    assert files(tmp_path) == before
+
+
+def test_other_settings_other_words_and_other_pixels_are_other_tables(images, networks, tiny_spacy, tmp_path):
+    captioner, locator, encoder = networks
+    few = images.select(range(3))
+    captions = describe(few, captioner, tiny_spacy, tmp_path)
+    describe(few, captioner, tiny_spacy, tmp_path, phrase="modified noun")
+    assert len(files(tmp_path / "captions")) == 1 and len(files(tmp_path / "phrases")) == 2
+    describe(few.select([2, 1]), captioner, tiny_spacy, tmp_path)
+    describe(few, Captioner(captioner.name, max_new_tokens=3), tiny_spacy, tmp_path)
+    assert len(files(tmp_path / "captions")) == 3
+    boxes = locate(few, captions, locator, tmp_path)
+    locate(few, captions, ObjectLocator(locator.name, threshold=0.6), tmp_path)
+    locate(few, captions.assign(phrases=[["snow"]] * 3), locator, tmp_path)
+    assert len(files(tmp_path / "boxes")) == 3
+    embed(few, captions, boxes, encoder, tmp_path)
+    embed(few, captions, boxes[:-1], encoder, tmp_path)
+    embed(few, captions, boxes, ClipEncoder(encoder.name, resize_mode="squash"), tmp_path)
+    assert len(files(tmp_path / "vectors")) == 3
+
+
+def test_an_unknown_spacy_pipeline_fails_before_any_network_is_loaded(images, networks, tmp_path):
+    with pytest.raises(ValueError, match="no spaCy pipeline 'en_core_web_xx': neither a folder nor a package"):
+        describe(images, networks[0], "en_core_web_xx", tmp_path)
+
+
+RUNS = """
+import os, signal, sys
+from itemkit import pipeline, store
+from itemkit.captions import Captioner
+from itemkit.data import load_images, read_card
+from itemkit.embed import ClipEncoder
+from itemkit.locate import ObjectLocator
+
+card, captioner, detector, clip, spacy, folder = sys.argv[1:]
+pipeline.SHARD = 8
+images = load_images(read_card(card))
+
+def run(cache):
+    captions = pipeline.describe(images, Captioner(captioner), spacy, cache)
+    boxes = pipeline.locate(images, captions, ObjectLocator(detector), cache)
+    pipeline.embed(images, captions, boxes, ClipEncoder(clip), cache)
+
+def run_in_a_child(prepare=lambda: None):
+    child = os.fork()
+    if child == 0:
+        prepare()
+        run(folder + "/killed")
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+def kill_at_call(owner, name, number):
+    called, calls = getattr(owner, name), []
+    def counting(*arguments):
+        calls.append(arguments)
+        if len(calls) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return called(*arguments)
+    setattr(owner, name, counting)
+
+run(folder + "/whole")
+run_in_a_child(lambda: kill_at_call(Captioner, "__call__", 3))  # while a shard of captions is made
+run_in_a_child(lambda: kill_at_call(store.os, "replace", 3))  # a table is written, but not yet under its name
+run_in_a_child(lambda: kill_at_call(ClipEncoder, "images", 4))  # while a shard of vectors is made
+run_in_a_child()
+"""
+
+
+def test_killed_again_and_again_it_resumes_to_the_same_bytes(
+    tiny_card, tiny_captioner, tiny_detector, tiny_clip, tiny_spacy, tmp_path
+):
+    folders = map(str, (tiny_card, tiny_captioner, tiny_detector, tiny_clip, tiny_spacy, tmp_path))
+    single = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}  # threads do not survive a fork
+    ended = subprocess.run([sys.executable, "-c", RUNS, *folders], capture_output=True, text=True, env=single)
+    assert ended.stdout.split() == ["-9", "-9", "-9", "0"], ended.stderr
+    whole, killed = files(tmp_path / "whole"), files(tmp_path / "killed")
+    assert len(whole) > 32 and whole == killed  # eight shards in each of four stages, and the texts
+    assert len(list(tmp_path.rglob("*.part"))) == 1  # of the second kill: never read, never deleted

@@ -1,0 +1,154 @@
+"""The whole run, as run_all.sh starts it, on a small slice of toyworld; then once more from its cache."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from itemkit.head import MLPHead
+from itemkit.metrics import METRICS
+
+ROOT = Path(__file__).resolve().parents[1]
+GENERATORS = ["latent_diffusion", "gan"]
+ARMS = ["image", "text", "item"]
+SCENES = 24  # of each split: enough that each group of the test split gets a number
+NETWORKS = ("transformers", "open_clip", "spacy")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A copy of the notebooks, with a profile `slice`, beside the real data cards."""
+    root = tmp_path_factory.mktemp("a project")
+    shutil.copytree(ROOT / "notebooks", root / "notebooks")
+    (root / "data_cards").symlink_to(ROOT / "data_cards")
+    values = {"limit": SCENES, "generators": GENERATORS, "seeds": [0], "draws": 100}
+    (root / "notebooks" / "params" / "slice.yaml").write_text(yaml.safe_dump(values))
+    return root
+
+
+def start(project: Path, *before: Path) -> subprocess.CompletedProcess:
+    """Run the profile; modules in the folders `before` hide those that are installed."""
+    code = "import sys, pathlib; from itemkit.run import run; run('slice', pathlib.Path(sys.argv[1]))"
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(project / "cache")}
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, (*before, ROOT)))
+    command = [sys.executable, "-c", code, str(project)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def first(project) -> subprocess.CompletedProcess:
+    done = start(project)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def results(project, first) -> Path:
+    return project / "results" / "slice"
+
+
+def test_it_says_where_it_is_and_knows_every_parameter(first):
+    assert first.stdout.splitlines()[0] == "[1/6] 00_data" and "[6/6] 08_report" in first.stdout
+    assert "unknown parameter" not in first.stderr
+    assert "describe: 100%" in first.stderr
+
+
+def test_it_writes_only_results_and_cache(project, first):
+    assert {path.name for path in project.iterdir()} == {"notebooks", "data_cards", "results", "cache"}
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        assert (project / "notebooks" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_every_picture_has_a_row_with_a_status(results):
+    images = pd.read_parquet(results / "images.parquet")
+    assert len(images) == 3 * SCENES * (1 + len(GENERATORS))
+    assert images.groupby("content_id").split.nunique().eq(1).all()
+    assert images.status.isin(["ok", "unreadable"]).all()
+    assert set(pd.read_parquet(results / "captions.parquet").image_id) == set(images.image_id)
+
+
+def test_captions_name_objects_and_most_of_them_are_found(results):
+    images = pd.read_parquet(results / "images.parquet")
+    captions = (
+        pd.read_parquet(results / "captions.parquet").set_index("image_id").loc[images.image_id[images.label == 0]]
+    )
+    boxes = pd.read_parquet(results / "boxes.parquet").groupby("image_id").size().reindex(captions.index, fill_value=0)
+    assert captions.phrases.map(len).gt(0).mean() > 0.9
+    assert boxes.sum() / captions.phrases.map(len).sum() > 0.5
+
+
+def test_predictions_and_metrics_load_as_data_sets(results, tmp_path):
+    files = {"parquet": "predictions.parquet", "csv": "metrics.csv"}
+    loaded = {
+        kind: datasets.load_dataset(kind, data_files=str(results / name), split="train", cache_dir=str(tmp_path))
+        for kind, name in files.items()
+    }
+    heads = len(ARMS) * len(GENERATORS)
+    assert len(loaded["parquet"]) == heads * SCENES * (1 + len(GENERATORS))
+    assert len(loaded["csv"]) == heads * len(GENERATORS) * len(METRICS)
+
+
+def test_every_number_is_one(results):
+    predictions, metrics = pd.read_parquet(results / "predictions.parquet"), pd.read_csv(results / "metrics.csv")
+    assert predictions.score.between(0, 1).all()
+    assert set(predictions.arm) == set(ARMS) and set(predictions.train_on) == set(GENERATORS)
+    assert metrics.value.between(0, 1).all() and metrics.n.eq(SCENES).all()
+    assert (metrics.low <= metrics.high).all()
+    unseen = pd.read_csv(results / "tables" / "04_unseen.csv").set_index("arm")
+    cells = metrics[(metrics.metric == "roc_auc") & (metrics.train_on != metrics.generator)]
+    np.testing.assert_allclose(unseen["mean"], cells.groupby("arm").value.mean()[unseen.index])
+    np.testing.assert_allclose(unseen["minimum"], cells.groupby("arm").value.min()[unseen.index])
+
+
+def test_every_head_is_saved_and_loads(results):
+    heads = {path.name for path in (results / "heads").iterdir()}
+    assert heads == {f"{arm}-{source}-0" for arm in ARMS for source in GENERATORS}
+    for name in heads:
+        assert not MLPHead.from_pretrained(results / "heads" / name).training
+
+
+def test_every_table_and_figure_is_there_in_three_formats_and_on_the_page(results):
+    page = (results / "index.html").read_text()
+    for folder, endings in (("tables", {".csv", ".md", ".tex"}), ("figures", {".pdf", ".png", ".csv"})):
+        names = {path.stem for path in (results / folder).iterdir()}
+        assert {name[:2] for name in names} >= {"00", "01", "02", "03", "04"}
+        for name in names:
+            assert {path.suffix for path in (results / folder).glob(f"{name}.*")} == endings
+            assert f'id="{folder[:-1]}-{name}"' in page
+    assert (results / "verdict.txt").read_text().strip() in page
+    assert 'src="http' not in page and "<link" not in page
+
+
+def test_the_six_lines_of_the_readme_run(project, results):
+    code = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0] + "print(features.shape)"
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split(",")[0].lstrip("(")) == 10 * 7
+
+
+def test_provenance_says_what_made_the_numbers(results):
+    provenance = json.loads((results / "provenance.json").read_text())
+    assert provenance["parameters"]["limit"] == SCENES and provenance["parameters"]["generators"] == GENERATORS
+    assert provenance["card"]["revision"] and "torch" in provenance["versions"] and "commit" in provenance
+    assert list(provenance["seconds"]) == [path.stem for path in sorted((results / "notebooks").glob("*.ipynb"))]
+
+
+def test_a_second_run_loads_no_network_and_gives_the_same_bytes(project, results, tmp_path):
+    for name in NETWORKS:
+        (tmp_path / f"{name}.py").write_text("raise ImportError('a cached run needs no network')")
+    kinds = (".csv", ".parquet", ".pdf", ".safetensors")
+    before = {path: path.read_bytes() for path in results.rglob("*") if path.suffix in kinds}
+    done = start(project, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(before) > 20
+    assert [str(path) for path, content in before.items() if path.read_bytes() != content] == []
