@@ -152,17 +152,19 @@ def test_the_figures_of_the_card_are_the_measured_ones_and_hold_the_bars(build_f
 
 @pytest.fixture
 def tiny_build(build_file, monkeypatch, tmp_path):
-    """A VAE that is trained on 32 scenes for 20 steps; a call builds it into the folder it is given."""
-    scenes, training, vae = (build_file(name) for name in ("scenes", "training", "vae"))
+    """A planner and a VAE trained on 32 scenes for 20 steps; a call builds them into the folder it is given."""
+    scenes, training, planner, vae = (build_file(name) for name in ("scenes", "training", "planner", "vae"))
     monkeypatch.setitem(scenes.STREAMS, "generators", (2, 32))
-    monkeypatch.setattr(vae, "STEPS", 20)
-    monkeypatch.setattr(vae, "BATCH", 4)
+    for module in (planner, vae):
+        monkeypatch.setattr(module, "STEPS", 20)
+        monkeypatch.setattr(module, "BATCH", 4)
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 10)
 
     def build(name):
         work = tmp_path / name
         work.mkdir(exist_ok=True)
         scenes.render(work, work / "generators.npy")
+        planner.build(work, work / "planner.pt")
         vae.build(work, work / "vae.pt")
         return work
 
@@ -186,8 +188,9 @@ def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_bytes(tiny_bu
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(training, "write", write_and_die)
         tiny_build("killed")
-    assert torch.load(whole.parent / "killed" / "vae.checkpoint")["step"] == 10
-    assert (tiny_build("killed") / "vae.pt").read_bytes() == (whole / "vae.pt").read_bytes()
+    assert torch.load(whole.parent / "killed" / "planner.checkpoint")["step"] == 10
+    killed = tiny_build("killed")
+    assert all((killed / name).read_bytes() == (whole / name).read_bytes() for name in ("planner.pt", "vae.pt"))
 
 
 def test_an_unknown_stage_is_refused_with_the_list():

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 from benchmark import GENERATORS, SPLITS
+from datasets import Image as ImageColumn
 from datasets import load_dataset
 from language import captions
 from PIL import Image
@@ -24,6 +25,7 @@ from itemkit.captions import Captioner, object_phrases
 from itemkit.embed import ClipEncoder
 from itemkit.locate import ObjectLocator
 
+UNDECODED = ImageColumn(decode=False)
 SEED, THRESHOLD = 71, 0.3  # THRESHOLD: the detector's stated one
 MODELS = Path(__file__).resolve().parent.parent / "models"
 
@@ -143,9 +145,8 @@ def sharpness(arrays: np.ndarray) -> np.ndarray:
 
 def measure_generators(data: Path) -> dict[str, dict]:
     """For real pictures and each generator: what the captioner recognises, and how easily it is told from real."""
-    table = pd.concat(
-        [load_dataset(str(data.parent), split=split).with_format("pandas")[:] for split in SPLITS], ignore_index=True
-    )
+    parts = [load_dataset(str(data.parent), split=split).cast_column("image", UNDECODED) for split in SPLITS]
+    table = pd.concat([part.to_pandas() for part in parts], ignore_index=True)
     arrays = np.stack([decode(image["bytes"]) for image in table["image"]])  # (N, 64, 64, 3)
     encoder, images = ClipEncoder(MODELS / "clip"), opened(arrays)
     table["said"] = Captioner(MODELS / "captioner")(images)

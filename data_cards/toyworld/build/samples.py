@@ -8,7 +8,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from benchmark import GENERATORS
-from datasets import load_dataset
+from datasets import Image, load_dataset
 from scenes import decode
 
 SHOWN = range(8)  # the first of the test split; not chosen
@@ -16,7 +16,8 @@ SHOWN = range(8)  # the first of the test split; not chosen
 
 def build(work: Path, path: Path) -> None:
     """Draws 8 prompts x 7 sources into `path`; the data must be there."""
-    table = load_dataset(str(Path(__file__).resolve().parent.parent), split="test").with_format("pandas")[:]
+    rows = load_dataset(str(Path(__file__).resolve().parent.parent), split="test")
+    table = rows.cast_column("image", Image(decode=False)).to_pandas()
     sources = ["real", *GENERATORS]
     figure, axes = plt.subplots(len(SHOWN), len(sources), figsize=(11.2, 10.6), layout="constrained")
     for line, (_, rows) in zip(axes, list(table.groupby("content_id", sort=True))[: len(SHOWN)], strict=True):

@@ -19,7 +19,7 @@ from training import batch, pictures_to_tensor, set_up, tensor_to_pictures, trai
 from transformer import PATCHES, CaptionedTransformer, blank
 
 TOKENIZER_SEED, TOKENIZER_STEPS, TOKENIZER_BATCH = 41, 1700, 48
-SEED, STEPS, BATCH, RATE, WIDTH = 42, 1200, 64, 1.5e-3, 160
+SEED, STEPS, BATCH, RATE, WIDTH = 42, 1700, 64, 1.5e-3, 160
 LEVELS, NUMBERS, CODES, DEPTH = (
     8,
     3,
