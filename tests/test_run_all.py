@@ -1,6 +1,7 @@
 """run_all.sh, with a stand-in for Python that writes down how it was called: nothing is installed."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+PYTHON = shlex.quote(sys.executable)  # this clone, too, may lie in a folder with a space in its name
 STAND_IN = f"""#!/bin/sh
-if [ "$1" = -c ]; then exec {sys.executable} "$@"; fi
+if [ "$1" = -c ]; then exec {PYTHON} "$@"; fi
 echo "$PWD: $* (HF_HUB_OFFLINE=$HF_HUB_OFFLINE)" >>"$CALLS"
 """
 
@@ -133,7 +135,7 @@ def test_an_active_environment_that_is_too_old_is_refused(project, active):
 def test_without_an_active_environment_one_is_made_beside_the_code(project, tmp_path, active):
     programs = tmp_path / "programs"
     make = (
-        f'#!/bin/sh\nif [ "$1" = -c ]; then exec {sys.executable} "$@"; fi\n'
+        f'#!/bin/sh\nif [ "$1" = -c ]; then exec {PYTHON} "$@"; fi\n'
         f'mkdir -p "$4/bin" && cp "{active["VIRTUAL_ENV"]}/bin/python" "$4/bin/python"\n'
     )
     write_program(programs / "python3.11", make)
