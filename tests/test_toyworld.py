@@ -150,6 +150,18 @@ def test_the_figures_of_the_card_are_the_measured_ones_and_hold_the_bars(build_f
 # how it is built
 
 
+@pytest.mark.parametrize(("network", "length"), [("detector", 16), ("clip", 24)])
+def test_a_rebuilt_tokenizer_numbers_the_words_as_the_saved_one(build_file, network, length):
+    from transformers import CLIPTokenizer
+
+    made = build_file("tokenizer").small_clip_tokenizer(network, length)
+    saved = CLIPTokenizer.from_pretrained(TOYWORLD / "models" / network)
+    assert made.get_vocab() == saved.get_vocab()
+    words = " ".join(build_file("language").WORDS)
+    assert made(words).input_ids == saved(words).input_ids
+    assert len(made(words).input_ids) == len(words.split()) + 2  # start, one number a word, end
+
+
 @pytest.fixture
 def tiny_build(build_file, monkeypatch, tmp_path):
     """A planner and a VAE trained on 32 scenes for 20 steps; a call builds them into the folder it is given."""

@@ -98,7 +98,7 @@ def build(work: Path, folder: Path) -> None:
     set_up(SEED)
     all_scenes, images = scenes("networks"), pictures("networks", work)
     phrasings = [captions(scene) for scene in all_scenes]
-    words = small_clip_tokenizer(LENGTH)
+    words = small_clip_tokenizer("clip", LENGTH)
     model = network(len(words))
 
     def loss(random):

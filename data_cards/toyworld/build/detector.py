@@ -105,7 +105,7 @@ def build(work: Path, folder: Path) -> None:
     places = np.stack(
         [np.array([*boxes(s), [np.nan] * 4])[o] / SIZE for s, o in zip(all_scenes, owners, strict=True)]
     ).astype(np.float32)
-    words = small_clip_tokenizer(LENGTH)
+    words = small_clip_tokenizer("detector", LENGTH)
     model = network(len(words))
 
     def loss(random):

@@ -1,20 +1,19 @@
 """A small tokenizer in the format of CLIP's, for detector and CLIP."""
 
 import json
+from pathlib import Path
 
-from language import WORDS
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer
 
+# Byte pairs learned once, by tokenizers' BpeTrainer, on `language.WORDS`, "photo" and "of" until each word was one
+# token. They are kept because that trainer breaks ties differently each time: the same pairs in another order.
+MERGES = json.loads((Path(__file__).parent / "merges.json").read_text())
 
-def small_clip_tokenizer(length: int) -> CLIPTokenizer:
-    """A byte-pair tokenizer for `length` tokens: every word of the world is one token, any other word is spelled."""
-    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    learner.normalizer = normalizers.Lowercase()
-    learner.pre_tokenizer = pre_tokenizers.Whitespace()
-    options = {"end_of_word_suffix": "</w>", "min_frequency": 1, "vocab_size": 5000, "show_progress": False}
-    learner.train_from_iterator(sorted({*WORDS, "photo", "of"}), trainers.BpeTrainer(**options))
-    merges = [tuple(merge) for merge in json.loads(learner.to_str())["model"]["merges"]]
+
+def small_clip_tokenizer(network: str, length: int) -> CLIPTokenizer:
+    """The tokenizer of "detector" or "clip", for `length` tokens: each word of the world is one, others are spelled."""
+    merges = [tuple(merge.split()) for merge in MERGES[network]]
     symbols = sorted(pre_tokenizers.ByteLevel.alphabet())
     pieces = ["<pad>", *symbols, *(symbol + "</w>" for symbol in symbols), *("".join(merge) for merge in merges)]
     # the end has the highest number (text towers pool there); the start is not 0 (0 would mask a detector's query)
