@@ -61,11 +61,9 @@ def png(picture: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def rows(work: Path, numbers: range, split: str) -> Iterator[dict]:
+def rows(everything: list[tuple], drawn: dict[str, np.ndarray], split: str) -> Iterator[dict]:
     """The benchmark's rows of one split: for each content id the photograph, then one picture of each generator."""
-    drawn = {name: np.load(work / "drawn" / f"{name}.npy") for name in GENERATORS}
-    everything = contents()
-    for number in numbers:
+    for number in SPLITS[split]:
         scene, photograph, prompt = everything[number]
         content_id = f"{number:04d}"
         row = {"content_id": content_id, "split": split, "prompt": prompt}
@@ -81,6 +79,8 @@ def build(work: Path, folder: Path) -> None:
     """Writes one parquet file a split into `folder`."""
     torch.set_num_threads(1)
     folder.mkdir(parents=True)
-    for split, numbers in SPLITS.items():
-        table = Dataset.from_list(list(rows(work, numbers, split)), features=FEATURES)
+    everything = contents()
+    drawn = {name: np.load(work / "drawn" / f"{name}.npy") for name in GENERATORS}
+    for split in SPLITS:
+        table = Dataset.from_list(list(rows(everything, drawn, split)), features=FEATURES)
         table.to_parquet(folder / f"{split}.parquet")

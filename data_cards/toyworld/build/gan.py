@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from autoencoder import picture_loss
-from language import caption, tokens
+from language import caption_tokens, tokens
 from layout import LayoutEmbedding, layouts
 from painter import Painter
 from planner import plan
@@ -49,7 +49,7 @@ def build(work: Path, path: Path) -> None:
     """Trains painter and critic against each other on the stream `generators`."""
     set_up(SEED)
     images, all_scenes = pictures("generators", work), scenes("generators")
-    words = tokens([caption(scene, np.random.default_rng([SEED, i])) for i, scene in enumerate(all_scenes)])
+    words = caption_tokens(all_scenes, SEED)
     places, painter, critic = layouts(all_scenes), Painter(NUMBERS, WIDTH, DEPTH), Critic()
 
     def steepness(image, where):
@@ -60,9 +60,9 @@ def build(work: Path, path: Path) -> None:
         return gradient.square().sum(dim=(1, 2, 3)).mean()
 
     def loss(random):
-        image, caption_tokens, where = batch(random, BATCH, images, words, places)
+        image, text, where = batch(random, BATCH, images, words, places)
         image = pictures_to_tensor(image)
-        fake = painter(torch.randn(BATCH, NUMBERS, generator=random), caption_tokens, where)
+        fake = painter(torch.randn(BATCH, NUMBERS, generator=random), text, where)
         real_score = critic(image, where)
         loss_critic = softplus(critic(fake.detach(), where) - real_score).mean()
         if int(torch.randint(GRADIENT_EVERY, (), generator=random)) == 0:

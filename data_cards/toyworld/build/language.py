@@ -50,4 +50,9 @@ def tokens(texts: list[str]) -> torch.Tensor:
     return rows
 
 
+def caption_tokens(scenes: list[Scene], seed: int) -> torch.Tensor:
+    """(N, LENGTH) tokens of one caption of each scene, drawn at random but always the same for one seed."""
+    return tokens([caption(scene, np.random.default_rng([seed, number])) for number, scene in enumerate(scenes)])
+
+
 VOCABULARY_SIZE = FIRST_WORD + len(WORDS)

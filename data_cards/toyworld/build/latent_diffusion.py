@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from autoencoder import CHANNELS, Autoencoder
-from language import caption, tokens
+from language import caption_tokens, tokens
 from layout import LayoutEmbedding, layouts, patch_weights
 from planner import plan
 from scenes import scenes
@@ -47,16 +47,16 @@ def build(work: Path, path: Path) -> None:
     version = VERSIONS[path.stem]
     set_up(version["seed"])
     latents, all_scenes = torch.load(work / "autoencoder.pt")["latents"], scenes("generators")
-    words = tokens([caption(scene, np.random.default_rng([version["seed"], i])) for i, scene in enumerate(all_scenes)])
+    words = caption_tokens(all_scenes, version["seed"])
     places, model = layouts(all_scenes), Flow()
 
     def loss(random):
-        latent, caption_tokens, where = batch(random, BATCH, latents, words, places)
+        latent, text, where = batch(random, BATCH, latents, words, places)
         noise = torch.randn(latent.shape, generator=random)
         # times near the middle are the hard ones: a logistic normal
         time = torch.sigmoid(torch.randn(BATCH, generator=random))
         mixed = torch.lerp(noise, latent, time[:, None, None, None])
-        error = model(mixed, time, *blank(caption_tokens, where, random)).float() - (latent - noise)
+        error = model(mixed, time, *blank(text, where, random)).float() - (latent - noise)
         error = error.square().mean(dim=1).flatten(1)  # (B, P)
         return (patch_weights(where) * error).mean()
 

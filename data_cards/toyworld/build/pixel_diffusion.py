@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from language import caption, tokens
+from language import caption_tokens, tokens
 from layout import LayoutEmbedding, layouts, patch_weights
 from planner import plan
 from scenes import pictures, scenes
@@ -53,16 +53,16 @@ def build(work: Path, path: Path) -> None:
     """Trains the denoiser on the stream `generators`."""
     set_up(SEED)
     images, all_scenes = pictures("generators", work), scenes("generators")
-    words = tokens([caption(scene, np.random.default_rng([SEED, i])) for i, scene in enumerate(all_scenes)])
+    words = caption_tokens(all_scenes, SEED)
     places, model = layouts(all_scenes), Denoiser()
 
     def loss(random):
-        image, caption_tokens, where = batch(random, BATCH, images, words, places)
+        image, text, where = batch(random, BATCH, images, words, places)
         image = pictures_to_tensor(image)
         time = torch.sigmoid(torch.randn(BATCH, generator=random) - 0.4)
         signal, noise = signal_and_noise(time)
         noisy = signal * image + noise * torch.randn(image.shape, generator=random)
-        error = (model(noisy, time, *blank(caption_tokens, where, random)).float() - image) ** 2
+        error = (model(noisy, time, *blank(text, where, random)).float() - image) ** 2
         error = error / (noise**2 + 0.1)  # nearly clean pictures count more: there the fine things are learned
         error = unfold(error, 8, stride=8).mean(dim=1)  # (B, P)
         return (patch_weights(where) * error).mean()

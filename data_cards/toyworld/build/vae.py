@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from autoencoder import encoder, picture_loss
-from language import caption, tokens
+from language import caption_tokens, tokens
 from layout import layouts
 from painter import Painter
 from planner import plan
@@ -38,16 +38,16 @@ def build(work: Path, path: Path) -> None:
     """Trains the autoencoder on the stream `generators`."""
     set_up(SEED)
     images, all_scenes = pictures("generators", work), scenes("generators")
-    words = tokens([caption(scene, np.random.default_rng([SEED, i])) for i, scene in enumerate(all_scenes)])
+    words = caption_tokens(all_scenes, SEED)
     places, model = layouts(all_scenes), ConditionalVAE()
 
     def loss(random):
-        image, caption_tokens, where = batch(random, BATCH, images, words, places)
+        image, text, where = batch(random, BATCH, images, words, places)
         image = pictures_to_tensor(image)
-        mean, spread = model.read(image, caption_tokens)
+        mean, spread = model.read(image, text)
         numbers = mean + (spread / 2).exp() * torch.randn(mean.shape, generator=random)
         divergence = (mean**2 + spread.exp() - spread - 1).sum(dim=1).mean() / 2
-        return picture_loss(model.painter(numbers, caption_tokens, where), image) + KL_WEIGHT * divergence
+        return picture_loss(model.painter(numbers, text, where), image) + KL_WEIGHT * divergence
 
     options = {"steps": STEPS, "seed": SEED, "learning_rate": RATE, "average": 0.995, "betas": (0.9, 0.98)}
     model = train("vae", model, loss, work=work, blocks=model.painter.body.blocks, **options)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from autoencoder import decoder, encoder, picture_loss
-from language import caption, tokens
+from language import caption_tokens, tokens
 from layout import LayoutEmbedding, layouts, patch_weights
 from planner import plan
 from scenes import pictures, scenes
@@ -20,12 +20,8 @@ from transformer import PATCHES, CaptionedTransformer, blank
 
 TOKENIZER_SEED, TOKENIZER_STEPS, TOKENIZER_BATCH = 41, 1700, 48
 SEED, STEPS, BATCH, RATE, WIDTH = 42, 1700, 64, 1.5e-3, 160
-LEVELS, NUMBERS, CODES, DEPTH = (
-    8,
-    3,
-    8**3,
-    4,
-)  # levels of a number, numbers in a code, different codes, codes in a place
+LEVELS, NUMBERS, DEPTH = 8, 3, 4  # levels of a number, numbers in a code, codes in a place
+CODES = LEVELS**NUMBERS  # different codes
 GUIDANCE, TEMPERATURE = 1.3, 0.9
 
 
@@ -113,12 +109,12 @@ def build(work: Path, path: Path) -> None:
     """Trains the writer on the codes of the stream `generators`."""
     set_up(SEED)
     codes, all_scenes = torch.load(work / "picture_tokenizer.pt")["codes"], scenes("generators")  # (N, 64, DEPTH)
-    words = tokens([caption(scene, np.random.default_rng([SEED, i])) for i, scene in enumerate(all_scenes)])
+    words = caption_tokens(all_scenes, SEED)
     places, model = layouts(all_scenes), Writer()
 
     def loss(random):
-        code, caption_tokens, where = batch(random, BATCH, codes, words, places)
-        state = model.read(code[:, :-1], *blank(caption_tokens, where, random))  # (B, 64, W)
+        code, text, where = batch(random, BATCH, codes, words, places)
+        state = model.read(code[:, :-1], *blank(text, where, random))  # (B, 64, W)
         weight, total = patch_weights(where), 0
         for depth in range(DEPTH):
             logits = model.next_code(state, code[..., :depth]).float().transpose(1, 2)  # (B, CODES, 64)
