@@ -11,10 +11,13 @@ profiles() {
 
 usage() {
   cat <<TEXT
-usage: ./run_all.sh [PROFILE]   run notebooks 00 to 08 and put tables, figures and index.html into results/PROFILE/
-       ./run_all.sh test        run the tests (further arguments go to pytest)
-       ./run_all.sh lab         open JupyterLab in notebooks/ (further arguments go to JupyterLab)
-       ./run_all.sh --help      show this
+usage: ./run_all.sh [PROFILE]               run notebooks 00 to 08 and put tables, figures and index.html into results/PROFILE/
+       ./run_all.sh --check [PROFILE]       run, then compare the tables with results/reference/; exit with 1, and list
+                                            which differ by how much, if any differs beyond the tolerance or is missing
+       ./run_all.sh --reference [PROFILE]   run, then write results/reference/ anew from it (tables up to 64 kB)
+       ./run_all.sh test                    run the tests (further arguments go to pytest)
+       ./run_all.sh lab                     open JupyterLab in notebooks/ (further arguments go to JupyterLab)
+       ./run_all.sh --help                  show this
 
 Profiles (notebooks/params/*.yaml, default toyworld): $(profiles)
 The first call installs requirements.txt into the active virtual environment, or into .venv if none is active.
@@ -58,14 +61,20 @@ set_up() { # sets $python to that of the environment, and installs into it what 
   echo "$wanted" >"$stamp"
 }
 
+option=""
+case "${1:-}" in
+  -h | --help) usage && exit ;;
+  --check | --reference) option="$1" && shift ;;
+  -*) fail "unknown option '$1'; expected one of: --check, --reference, --help" ;;
+esac
 command="${1:-toyworld}"
 if [ $# -gt 0 ]; then shift; fi
-case "$command" in
-  -h | --help) usage && exit ;;
+case "$option$command" in
   test | lab) ;;
   *)
     [ -f "notebooks/params/$command.yaml" ] || fail "unknown profile '$command'; expected one of: $(profiles)(or test, lab, --help)"
-    [ $# -eq 0 ] || fail "a profile takes no further arguments, got '$*'; its values stand in notebooks/params/$command.yaml"
+    [ $# -eq 0 ] || fail "a profile takes no further arguments, got '$*'; options stand before it, its values in" \
+      "notebooks/params/$command.yaml"
     ;;
 esac
 
@@ -76,8 +85,8 @@ if [ ! -t 2 ]; then export TQDM_MININTERVAL=10; fi # in a log file, a bar is wor
 case "$command" in
   toyworld | test) export HF_HUB_OFFLINE=1 ;; # all they need lies beside the code; other profiles may name a hub
 esac
-case "$command" in
+case "$option$command" in
   test) exec "$python" -m pytest -o cache_dir=cache/pytest "$@" ;;
   lab) cd notebooks && exec "$python" -m jupyter lab "$@" ;;
-  *) exec "$python" -m itemkit.run "$command" ;;
+  *) exec "$python" -m itemkit.run "$command" ${option:+"$option"} ;;
 esac

@@ -13,6 +13,7 @@ SECTIONS = ("Motivation", "Composition", "Collection", "Preprocessing", "Uses", 
 REQUIRED_SECTIONS = {"long": SECTIONS, "wide": SECTIONS, "folder": ("Composition",)}  # by layout
 REQUIRED_COLUMNS = {"long": ("image", "generator", "content_id"), "wide": ("content_id",), "folder": ()}
 OPTIONAL_COLUMNS = ("split", "label")
+TRUTH_COLUMNS = ("true_caption", "true_objects", "true_boxes")  # of a long data set; to check networks, never an input
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,10 @@ def read_card(path: str | Path) -> Card:
         raise ValueError(f"card {file} lacks {', '.join(lacking)}")
     known = set(Card.__dataclass_fields__) - {"name", "path", "license"}
     check_names(f"entry of itemkit in card {file}:", block, sorted(known))
-    check_names("entry of columns", block.get("columns", ()), REQUIRED_COLUMNS[block["layout"]] + OPTIONAL_COLUMNS)
+    columns = (
+        REQUIRED_COLUMNS[block["layout"]] + OPTIONAL_COLUMNS + (TRUTH_COLUMNS if block["layout"] == "long" else ())
+    )
+    check_names("entry of columns", block.get("columns", ()), columns)
     check_names("entry of splits", block.get("splits", ()), SPLITS)
     unknown = {"family": "unknown", "year": "unknown"}
     block["generators"] = {one["name"]: unknown | {"value": one["name"]} | one for one in block["generators"]}

@@ -5,10 +5,21 @@ import hashlib
 import datasets
 import pandas as pd
 
-from itemkit.cards import SPLITS, Card, check_names, read_card
-from itemkit.images import decode_image, encoded_bytes, image_id, inspect_images
+from itemkit.cards import SPLITS, TRUTH_COLUMNS, Card, check_names, read_card
+from itemkit.images import UnreadableImage, aligned_bytes, decode_image, encoded_bytes, image_id, inspect_images
 
-__all__ = ["Card", "read_card", "load_images", "image_id", "encoded_bytes", "decode_image", "inspect_images"]
+__all__ = [
+    "Card",
+    "decode_image",
+    "encoded_bytes",
+    "image_id",
+    "inspect_images",
+    "load_images",
+    "on_tracks",
+    "read_card",
+]
+TRACKS = ("aligned", "raw")  # every picture made a JPEG file of one size and quality, and as distributed
+ALIGNMENT = 1  # raise it when aligned_bytes changes its result: the library cannot see that and would keep the old one
 
 Rows = tuple[datasets.Dataset, pd.DataFrame]  # images, and label, generator, content_id, split of each
 
@@ -18,6 +29,7 @@ def load_images(
     splits: list[str] | None = None,
     generators: list[str] | None = None,
     limit: int | None = None,
+    truth: bool = False,
 ) -> datasets.Dataset:
     """Return the images of a card, undecoded: a broken picture keeps its row.
 
@@ -26,6 +38,8 @@ def load_images(
         splits: of "train", "validation", "test"; None for all.
         generators: names of the card; None for all. Real images always stay.
         limit: the first so many content ids of each split, with all their images, so that each keeps its pair.
+        truth: add those of true_caption, true_objects and true_boxes that the card names. They tell whether a network
+            is right, and are never an input: prompts on one side and captions on the other tell the classes apart.
 
     Returns:
         image ({"bytes", "path"}), image_id, label, generator, content_id, split; N rows in the data set's order.
@@ -43,12 +57,45 @@ def load_images(
         raise ValueError(f"card {card.name}: content id {splits_of.idxmax()!r} stands in more than one split")
     ids = images.map(_identify, remove_columns="image", desc="image ids")  # datasets keeps those of files it knows
     facts = facts.reset_index(drop=True)
+    facts = facts if truth else facts.drop(columns=[name for name in TRUTH_COLUMNS if name in facts])
     table = datasets.concatenate_datasets([images, ids, datasets.Dataset.from_pandas(facts)], axis=1)
     kept = facts["split"].isin(splits) & facts["generator"].isin(["real", *generators])
     if limit is not None:
         first = facts.drop_duplicates("content_id").groupby("split").head(limit)["content_id"]
         kept &= facts["content_id"].isin(first)
     return table.select(kept.to_numpy().nonzero()[0])
+
+
+def on_tracks(images: datasets.Dataset, tracks: list[str], side: int) -> datasets.Dataset:
+    """Return the images once for each track, with a column `track`; everything after this sees two kinds of pictures.
+
+    Args:
+        images: as load_images returns them.
+        tracks: of TRACKS: "raw" is the files as distributed; in "aligned" all are JPEG files of one size and quality,
+            with an image_id of their own. An unreadable picture keeps its bytes and its image_id.
+        side: of an aligned picture, in pixels.
+
+    Returns:
+        The columns of `images` and `track`; track by track, in the order of `images`.
+
+    Raises:
+        ValueError: an unknown track; the message lists those that are.
+    """
+    check_names("track", tracks, TRACKS)
+    parts = []
+    for track in tracks:
+        settings = {"side": side, "alignment": ALIGNMENT}
+        part = images if track == "raw" else images.map(_align, fn_kwargs=settings, desc="align")
+        parts.append(part.add_column("track", [track] * len(part)))
+    return datasets.concatenate_datasets(parts)
+
+
+def _align(row: dict, side: int, alignment: int) -> dict:
+    try:
+        encoded = aligned_bytes(encoded_bytes(row["image"]), side)
+    except UnreadableImage:
+        return {}
+    return {"image": {"bytes": encoded, "path": None}, "image_id": image_id(encoded)}
 
 
 def _identify(row: dict) -> dict:
@@ -136,7 +183,8 @@ def _labelled(card: Card, facts: pd.DataFrame) -> pd.DataFrame:
     label = facts["generator"].ne("real").astype(int)
     if "label" in facts and (wrong := facts["label"].ne(label)).any():
         raise ValueError(f"card {card.name}: row {wrong.idxmax()} has a label that contradicts its generator")
-    return facts.assign(label=label)[["label", "generator", "content_id", "split"]]
+    names = ["label", "generator", "content_id", "split", *(name for name in TRUTH_COLUMNS if name in facts)]
+    return facts.assign(label=label)[names]
 
 
 def _split_of(content_id: str) -> str:

@@ -1,34 +1,34 @@
-"""Join the leaves, shard by shard: describe, locate and embed images, then make features of them.
+"""Join the networks, shard by shard: describe images, locate what their captions name, and embed both.
 
 Every stage computes identical bytes once and keeps what its network said under a key of "which network, which settings,
 which pixels, which words". It goes on where it was interrupted, and loads no network if everything is there.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
+from io import BytesIO
 from itertools import chain
 from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from datasets import Dataset
+from datasets import Dataset, Features, Value
 from PIL import Image
 from tqdm.auto import tqdm
 
 from itemkit.captions import Captioner, object_phrases
 from itemkit.embed import ClipEncoder
-from itemkit.images import UnreadableImage, decode_image, encoded_bytes
+from itemkit.images import UnreadableImage, decode_image, encoded_bytes, image_id
 from itemkit.locate import ObjectLocator
-from itemkit.misalign import features
 from itemkit.network import network_digest
+from itemkit.perturb import perturb
 from itemkit.store import cached, digest
 
 SHARD = 1024  # images, or texts: what an interruption costs at most
 VERSION = {"version": 1}  # in every key: raise it when the code of a stage changes its numbers
 WHOLE = "whole"  # the part of an image that is no crop
-MISSING_BOX = ("drop", "whole image")
 BOX = ["x0", "y0", "x1", "y1"]
 
 
@@ -59,6 +59,57 @@ def describe(
         named = cached(Path(cache) / "phrases", key, partial(_phrases, texts, nouns, phrase))
         tables.append(table.assign(phrases=named["phrases"].map(list)))
     return pd.concat(tables, ignore_index=True)[["image_id", "caption", "phrases", "status", "reason"]]
+
+
+def shuffle(captions: pd.DataFrame, groups: pd.Series, seed: int = 0) -> pd.DataFrame:
+    """Give each image the caption and phrases of another image of its group, real or generated alike.
+
+    What a detector still knows with these words, it does not know from their fit.
+
+    Args:
+        captions: what describe returned.
+        groups: a value for each image_id, its index; words stay inside a group (a split, a track).
+        seed: of the order.
+
+    Returns:
+        captions with other words; unreadable images stay as they are.
+
+    Raises:
+        ValueError: a group of a single readable image, or an image without a group.
+    """
+    if missing := set(captions["image_id"]) - set(groups.index):
+        raise ValueError(f"no group for {len(missing)} images; the first is {min(missing)}")
+    random = np.random.default_rng(seed)
+    readable = captions[captions["status"] == "ok"]
+    shuffled = captions.copy()
+    for group, rows in readable.groupby(groups.loc[readable["image_id"]].to_numpy()):
+        if len(rows) < 2:
+            raise ValueError(f"group {group!r} has one readable image; expected at least 2, to exchange their words")
+        order = random.permutation(rows.index)
+        shuffled.loc[order, ["caption", "phrases"]] = captions.loc[np.roll(order, 1), ["caption", "phrases"]].to_numpy()
+    return shuffled
+
+
+def perturbed(images: Dataset, name: str, strength: float, seed: int = 0) -> Dataset:
+    """Return the images after one perturbation, as PNG files, with the id of the original in `original_id`.
+
+    Args:
+        images: readable ones, as load_images returns them.
+        name, strength: as perturb.perturb has them.
+        seed: of the noise, together with each image's id.
+    """
+
+    features = Features(images.features | {"original_id": Value("string")})
+    settings = {"name": name, "strength": strength, "seed": seed, "version": VERSION["version"]}
+    return images.map(_perturb, fn_kwargs=settings, features=features, desc=f"{name} {strength}")
+
+
+def _perturb(row: dict, name: str, strength: float, seed: int, version: int) -> dict:
+    picture = decode_image(encoded_bytes(row["image"]))
+    file = BytesIO()
+    perturb(picture, name, strength, seed + int(row["image_id"], 16)).save(file, "PNG", compress_level=1)
+    encoded = file.getvalue()
+    return {"image": {"bytes": encoded, "path": None}, "image_id": image_id(encoded), "original_id": row["image_id"]}
 
 
 def locate(images: Dataset, captions: pd.DataFrame, locator: ObjectLocator, cache: str | Path) -> pd.DataFrame:
@@ -114,52 +165,6 @@ def embed(
         build = partial(_texts, some, encoder)
         texts.append(cached(Path(cache) / "texts", key | {"texts": digest(some)}, build))
     return pd.concat(vectors, ignore_index=True), pd.concat(texts, ignore_index=True)
-
-
-def feature_matrix(
-    image_ids: Sequence[str],
-    captions: pd.DataFrame,
-    boxes: pd.DataFrame,
-    vectors: pd.DataFrame,
-    texts: pd.DataFrame,
-    arm: str = "item",
-    distance: str = "difference",
-    pool: str = "mean",
-    fuse: str = "concat",
-    missing_box: str = "drop",
-) -> np.ndarray:
-    """Return the features of N images, row by row; recomputed each time, from what the networks said.
-
-    Args:
-        image_ids: N readable images, in any order, repeated if need be.
-        captions, boxes, vectors, texts: what describe, locate and embed returned. An object that is not in `boxes`
-            counts as not found, so that a filtered table shows what a higher threshold does.
-        arm, distance, pool, fuse: as misalign.features has them.
-        missing_box: a noun without a box is dropped ("drop") or compared with the whole image ("whole image").
-
-    Returns:
-        (N, F) float32. An image without objects has zeros for them, and a count of zero.
-
-    Raises:
-        ValueError: an unknown choice, or an image or text without a vector.
-    """
-    if missing_box not in MISSING_BOX:
-        raise ValueError(f"unknown missing_box {missing_box!r}; expected one of {', '.join(MISSING_BOX)}")
-    image_ids = list(image_ids)
-    whole = _take(vectors, pd.DataFrame({"image_id": image_ids, "part": WHOLE}))  # (N, D)
-    described = captions.set_index("image_id").loc[image_ids]
-    caption = _take(texts, pd.DataFrame({"text": described["caption"]}))  # (N, D)
-    count = described["phrases"].map(len)
-    owner = np.repeat(np.arange(len(image_ids)), count)  # (M,)
-    objects = pd.DataFrame({"image_id": described.index[owner], "text": list(chain(*described["phrases"]))})
-    located = pd.MultiIndex.from_frame(boxes[["image_id", "phrase"]])
-    found = pd.MultiIndex.from_frame(objects[["image_id", "text"]]).isin(located)
-    objects["part"] = objects["text"].where(found, WHOLE)
-    if missing_box == "drop":
-        objects, owner = objects[found], owner[found]
-    crop = _take(vectors, objects[["image_id", "part"]])  # (M, D)
-    phrase = _take(texts, objects[["text"]])  # (M, D)
-    return features(arm, whole, caption, crop, phrase, owner, distance, pool, fuse)
 
 
 def _shards(images: Dataset, stage: str) -> Iterator[Dataset]:
@@ -231,16 +236,6 @@ def _crop(image: Image.Image, box: list[float]) -> Image.Image:
         return image
     left, top = min(floor(box[0]), image.width - 1), min(floor(box[1]), image.height - 1)
     return image.crop((left, top, max(ceil(box[2]), left + 1), max(ceil(box[3]), top + 1)))
-
-
-def _take(table: pd.DataFrame, wanted: pd.DataFrame) -> np.ndarray:
-    """The vectors of `table` for each row of `wanted`, by its columns: (rows, D)."""
-    names = list(wanted.columns)
-    place = pd.MultiIndex.from_frame(table[names]).get_indexer(pd.MultiIndex.from_frame(wanted))
-    if (place < 0).any():
-        missing = wanted[place < 0].iloc[0].to_dict()
-        raise ValueError(f"no vector for {missing}: an unreadable image, or one that these tables were not made for")
-    return np.stack(table["vector"].to_list())[place]
 
 
 def _spacy_folder(nouns: str | Path) -> Path:

@@ -1,13 +1,20 @@
-"""Figures for a two-column paper: our look, and the two plots that several notebooks share.
+"""Figures for a two-column paper: our look, and the plots that several notebooks share.
 
 A plot takes data and optional axes and returns the axes; it neither saves nor shows.
 """
+
+import textwrap
 
 import matplotlib
 import pandas as pd
 import seaborn
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, TextArea, VPacker
+from matplotlib.patches import Rectangle
+from PIL import Image, ImageOps
 
 COLUMN, PAGE = 3.4, 7.0  # widths of a figure over one and over both columns, inches
 
@@ -111,6 +118,61 @@ def plot_intervals(frame: pd.DataFrame, y: str, group: str | None = None, axes: 
     axes.tick_params(axis="y", length=0)
     axes.spines.left.set_visible(False)
     axes.grid(axis="x")
+    return axes
+
+
+def misfit_scale(low: float, high: float) -> ScalarMappable:
+    """One scale of colours for the misfit, 1 - cosine, of all objects of a figure: blue fits, orange does not.
+
+    Args:
+        low, high: the misfits at its ends; what lies beyond has the colour of the end.
+    """
+    colours = LinearSegmentedColormap.from_list("misfit", [COLOURS[0], "#8d8d8d", COLOURS[1]])
+    return ScalarMappable(Normalize(low, high, clip=True), colours)
+
+
+def plot_picture(
+    picture: Image.Image,
+    objects: pd.DataFrame,
+    caption: str,
+    phrases: list[str],
+    scale: ScalarMappable,
+    axes: Axes | None = None,
+    width: int = 22,
+) -> Axes:
+    """A picture with the boxes of its objects, and its caption below, both in the colours of the misfit.
+
+    Args:
+        picture: shown with at most 256 pixels on a side.
+        objects: a row for each object found: phrase, x0, y0, x1, y1 (pixels of `picture`), misfit.
+        caption: what the captioner wrote.
+        phrases: the objects that the caption names; one that was not found is bold and grey.
+        scale: as misfit_scale returns it.
+        axes: where to draw; a new figure without it.
+        width: characters in a line of the caption.
+    """
+    axes = axes or pyplot.figure().add_subplot()
+    small = ImageOps.contain(picture, (256, 256)) if max(picture.size) > 256 else picture
+    axes.imshow(small, interpolation="none")
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    factor = small.width / picture.width
+    colour = {word: "#8d8d8d" for phrase in phrases for word in phrase.split()}
+    for found in objects.itertuples():
+        x, y, across, down = (factor * side for side in (found.x0, found.y0, found.x1 - found.x0, found.y1 - found.y0))
+        edge = scale.to_rgba(found.misfit)
+        axes.add_patch(Rectangle((x, y), across, down, edgecolor=edge, linewidth=1.4, fill=False))
+        colour |= dict.fromkeys(found.phrase.split(), edge)
+    lines = []
+    for line in textwrap.wrap(caption, width):
+        styles = [{"color": colour[word], "weight": "bold"} if word in colour else {} for word in line.lower().split()]
+        words = [
+            TextArea(word, textprops={"size": 6} | style) for word, style in zip(line.split(), styles, strict=True)
+        ]
+        lines.append(HPacker(children=words, pad=0, sep=2))
+    below = VPacker(children=lines, pad=0, sep=1.5, align="center")
+    place = {"bbox_to_anchor": (0.5, 0), "bbox_transform": axes.transAxes, "frameon": False, "pad": 0.4}
+    axes.add_artist(AnchoredOffsetbox("upper center", child=below, **place))
     return axes
 
 

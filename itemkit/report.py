@@ -66,21 +66,30 @@ def save_figure(figure: Figure, folder: str | Path, name: str, data: pd.DataFram
     _flat(data).to_csv(f"{stem}.csv", index=False, lineterminator="\n")
 
 
-def save_page(results: str | Path, title: str, introduction: str = "", provenance: dict | None = None) -> Path:
+def save_page(
+    results: str | Path,
+    title: str,
+    introduction: str = "",
+    provenance: dict | None = None,
+    compared: pd.DataFrame | None = None,
+    comparison: str = "",
+) -> Path:
     """Write results/index.html: every table and figure of a run, on one page that can be read without any other file.
 
     Args:
         results: a folder with tables/, figures/ and notebooks/ (the executed ones). Each notebook is a section, headed
-            by the title and the first paragraph of its first cell; it shows what begins with the same two digits.
+            by its first cell; it shows what begins with the same two digits, each with the step that made it.
         title, introduction: the head of the page.
         provenance: what the run was made of, for the end of the page; its values may be dicts and lists.
+        compared: as itemkit.reference.compare returns it; what differs or is missing is marked.
+        comparison: the outcome of the comparison in a sentence or two, or why there is none.
 
     Returns:
         The path of the page.
     """
     results = Path(results)
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"words": _words, "code": _code}
+    environment.filters |= {"words": _words, "inline": _inline}
     template = environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
     page = template.render(
         title=title,
@@ -88,9 +97,17 @@ def save_page(results: str | Path, title: str, introduction: str = "", provenanc
         sections=_sections(results),
         files=sorted(path.name for path in results.glob("*") if path.suffix in (".csv", ".parquet", ".json")),
         provenance=provenance or {},
+        compared={} if compared is None else {row["name"]: row for row in _shown(compared).to_dict("records")},
+        comparison=comparison,
     )
     _write(results / "index.html", page)
     return results / "index.html"
+
+
+def _shown(compared: pd.DataFrame) -> pd.DataFrame:
+    """The comparison with its differences as text, empty where there is no number."""
+    differences = compared.largest_difference.map(lambda value: "" if pd.isna(value) else f"{value:.3g}")
+    return compared.assign(largest_difference=differences, tolerance=compared.tolerance.map("{:g}".format))
 
 
 def _sections(results: Path) -> list[dict]:
@@ -103,7 +120,11 @@ def _sections(results: Path) -> list[dict]:
         sections[artefact["name"][:2]]["artefacts"].append(artefact)
     for path in results.glob("notebooks/*.ipynb"):
         if path.name[:2] in sections:
-            sections[path.name[:2]] |= _read_head(path)
+            cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+            section = sections[path.name[:2]]
+            section |= _read_head(cells) | {"notebook": path.name}
+            for artefact in section["artefacts"]:
+                artefact |= _read_step(cells, artefact["kind"], artefact["name"])
     return [{"number": number} | section for number, section in sections.items()]
 
 
@@ -118,15 +139,28 @@ def _read_table(path: Path) -> dict:
 
 def _read_figure(path: Path) -> dict:
     with Image.open(path) as image:
-        caption, width = image.info.get("Description", ""), image.width / image.info["dpi"][0]  # inches
+        caption, size, inches = image.info.get("Description", ""), image.size, image.width / image.info["dpi"][0]
     data = base64.b64encode(path.read_bytes()).decode()
-    return {"kind": "figure", "name": path.stem, "caption": caption, "width": width, "data": data}
+    return {"kind": "figure", "name": path.stem, "caption": caption, "size": size, "inches": inches, "data": data}
 
 
-def _read_head(path: Path) -> dict:
-    first_cell = json.loads(path.read_text(encoding="utf-8"))["cells"][0]
-    title, _, text = "".join(first_cell["source"]).partition("\n")
-    return {"heading": title.lstrip("# "), "claim": text.strip().partition("\n\n")[0], "notebook": path.name}
+def _read_head(cells: list[dict]) -> dict:
+    """Title, claim, and what is read and written: the three paragraphs of the first cell."""
+    title, _, text = "".join(cells[0]["source"]).partition("\n")
+    claim, _, files = text.strip().partition("\n\n")
+    return {"heading": title.lstrip("# "), "claim": claim, "reads_and_writes": files.strip().partition("\n\n")[0]}
+
+
+def _read_step(cells: list[dict], kind: str, name: str) -> dict:
+    """The cell that saved an artefact, and the text above it; nothing if no cell spells the artefact's name."""
+    saves, words = re.compile(rf'save_{kind}\(.*?"{name}"', re.DOTALL), ""
+    for cell in cells:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            words = source
+        elif saves.search(source):
+            return {"step": words, "code": source}
+    return {}
 
 
 def _stem(folder: str | Path, name: str) -> Path:
@@ -150,6 +184,8 @@ def _words(name: object) -> str:
     return str(name).replace("_", " ")
 
 
-def _code(text: str) -> Markup:
-    """Escaped text, with words in `backticks` set as code."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+def _inline(text: str) -> Markup:
+    """Escaped text, with words in `backticks` set as code, in **two asterisks** bold, and in *one* emphasised."""
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text)))
+    text = re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", text)
+    return Markup(re.sub(r"(?<!\w)\*(\w[^*]*)\*(?!\w)", r"<em>\1</em>", text))

@@ -1,8 +1,8 @@
-"""Run the notebooks of a profile in order: `python -m itemkit.run toyworld`.
+"""Run the notebooks of a profile in order: `python -m itemkit.run PROFILE [--check | --reference]`.
 
 A profile is one flat file, notebooks/params/<profile>.yaml. Each name goes to every notebook whose `parameters` cell
 declares it. Papermill lets a misspelt name pass and runs with the default: a green run with wrong numbers. So every
-name is checked here, before anything runs. What a run needs but a check does not is imported late: a typing error
+name is checked here, before anything runs. What a run needs but that check does not is imported late: a typing error
 shows at once, and the first notebook starts within three seconds.
 """
 
@@ -89,6 +89,8 @@ def plan(profile: str, root: Path = ROOT) -> tuple[Path, list[tuple[Path, dict[s
     Raises:
         RunError: as `read_profile`, `declared` and `check` do.
     """
+    if profile == "reference":
+        raise RunError("no profile can be called reference, for results/reference/ is what runs are compared with")
     notebooks = root / "notebooks"
     values = read_profile(notebooks / "params" / f"{profile}.yaml")
     names = {notebook: declared(notebook) for notebook in sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))}
@@ -147,31 +149,80 @@ def record(results: Path, parameters: dict[str, object], seconds: dict[str, floa
     os.replace(part, results / "provenance.json")
 
 
-def run(profile: str, root: Path = ROOT) -> Path:
+def clear(results: Path, number: str) -> None:
+    """Remove the tables and figures that an earlier run of the notebook with this number left.
+
+    One that it no longer makes would stay on the page, and would be compared with the reference as if this run had
+    made it.
+    """
+    for folder in ("tables", "figures"):
+        for path in (results / folder).glob(f"{number}_*.*"):
+            path.unlink()
+
+
+def run(profile: str, root: Path = ROOT, make_reference: bool = False) -> Path:
     """Run a profile from its first notebook to its last; returns the folder of its results.
+
+    With `make_reference` the tables of this run become the reference just before the last notebook, the report,
+    compares with it. A reference of another profile is not replaced.
 
     Raises:
         RunError: see `plan`, `locked` and `execute`; nothing after the failing notebook runs.
     """
     results, steps = plan(profile, root)
+    if make_reference:
+        from itemkit.reference import profile_of, write_reference
+
+        reference = results.parent / "reference"
+        if (kept := profile_of(reference) or results.name) != results.name:
+            raise RunError(f"the reference is a run of {kept}; remove {reference} to make one of {results.name}")
     everything = {name: value for _, parameters in steps for name, value in parameters.items()}
     seconds: dict[str, float] = {}
     with locked(results):
         for number, (notebook, parameters) in enumerate(steps, start=1):
+            if make_reference and number == len(steps):
+                print(f"{reference}: {len(write_reference(results, reference))} files written")
             print(f"[{number}/{len(steps)}] {notebook.stem}", flush=True)
             start = time.monotonic()
+            clear(results, notebook.name[:2])
             execute(notebook, results / "notebooks" / notebook.name, parameters)
             seconds[notebook.stem] = round(time.monotonic() - start, 1)
             record(results, everything, seconds)  # after each, so that the last one, the report, can show it
     return results
 
 
+def check_run(profile: str, root: Path = ROOT) -> str:
+    """Run a profile and compare its tables with the reference; returns the outcome in a sentence or two.
+
+    Raises:
+        RunError: there is no reference of this profile (said before anything runs), or a table is missing or differs
+            by more than the parameter `tolerance` of the report; says which, where, and by how much.
+    """
+    from itemkit.reference import compare, list_failures, summarise, why_not_compared
+
+    results, steps = plan(profile, root)
+    reference, parameters = results.parent / "reference", steps[-1][1]
+    if reason := why_not_compared(reference, results.name):
+        raise RunError(f"nothing to check against: {reason}")
+    if "tolerance" not in parameters:
+        raise RunError(f"{steps[-1][0].name} has no parameter `tolerance` to check by; expected a number from 0 on")
+    compared = compare(run(profile, root) / "tables", reference, parameters["tolerance"])
+    if failures := list_failures(compared):
+        page = f"see {results / 'index.html'}"
+        raise RunError("\n  ".join([f"not as in the reference. {summarise(compared)}", *failures, page]))
+    return summarise(compared)
+
+
 def main() -> None:
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m itemkit.run PROFILE")
+    profile, *options = sys.argv[1:] or [""]
+    if not profile or options not in ([], ["--check"], ["--reference"]):
+        sys.exit("usage: python -m itemkit.run PROFILE [--check | --reference]")
     try:
-        print(f"done: {run(sys.argv[1]) / 'index.html'}")
-    except RunError as error:
+        if options == ["--check"]:
+            print(f"as in the reference: {check_run(profile, ROOT)}")
+        else:
+            print(f"done: {run(profile, ROOT, make_reference=options == ['--reference']) / 'index.html'}")
+    except (RunError, FileNotFoundError) as error:
         sys.exit(f"itemkit: {error}")
     except KeyboardInterrupt:
         sys.exit("itemkit: interrupted; the same command goes on from here")

@@ -176,3 +176,34 @@ def tiny_images(tiny_card):
     from itemkit.data import load_images, read_card
 
     return load_images(read_card(tiny_card))
+
+
+@pytest.fixture(scope="session")
+def networks(tiny_captioner, tiny_detector, tiny_clip):
+    from itemkit.captions import Captioner
+    from itemkit.embed import ClipEncoder
+    from itemkit.locate import ObjectLocator
+
+    return Captioner(tiny_captioner), ObjectLocator(tiny_detector, threshold=0.56), ClipEncoder(tiny_clip)
+
+
+@pytest.fixture(scope="session")
+def images(tiny_images):
+    """Ten pictures, one of them twice, and two that cannot be read."""
+    import datasets
+
+    rows = [tiny_images[index] for index in (*range(9), 3)]
+    for name, encoded in (("half", encode(make_picture(99), "JPEG")[:200]), ("none", b"")):
+        rows.insert(4, rows[0] | {"image": {"bytes": encoded, "path": None}, "image_id": name})
+    return datasets.Dataset.from_list(rows).cast_column("image", datasets.Image(decode=False))
+
+
+@pytest.fixture(scope="session")
+def stages(images, networks, tiny_spacy, tmp_path_factory):
+    from itemkit.pipeline import describe, embed, locate
+
+    cache = tmp_path_factory.mktemp("cache")
+    captioner, locator, encoder = networks
+    captions = describe(images, captioner, tiny_spacy, cache)
+    boxes = locate(images, captions, locator, cache)
+    return captions, boxes, *embed(images, captions, boxes, encoder, cache)

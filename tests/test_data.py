@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from conftest import CARD, encode, make_picture
 from PIL import Image
+from scipy.fft import dctn
 
 from itemkit.cards import DATA_CARDS
 from itemkit.data import decode_image, image_id, inspect_images, load_images, read_card
@@ -329,3 +330,43 @@ def test_a_broken_picture_keeps_its_row(tiny_images):
     assert table.loc[3, ["format", "width", "height"]].tolist() == ["JPEG", 20, 30]  # upright
     assert table["bytes"].tolist() == [len(row["image"]["bytes"] or b"") for row in rows]
     assert list(table.columns)[:5] == KEYS[1:]
+    nothing = {"aspect_ratio": 0, "quantization": 0, "subsampling": "", "progressive": False, "perceptual_hash": ""}
+    for name, value in (nothing | {"pixel_hash": ""}).items():
+        assert list(table[name][1:3]) == [value] * 2, name
+    assert table["aspect_ratio"].tolist() == [48 / 40, 0, 0, 20 / 30]
+    assert table["perceptual_hash"].str.fullmatch("[0-9a-f]{16}").tolist() == [True, False, False, True]
+
+
+def inspect(*files):
+    return inspect_images([{"image": {"bytes": encoded, "path": None}} for encoded in files])
+
+
+def test_jpeg_tables_are_summed_up():
+    """At quality 50 a file has the tables of the standard's annex K as they are: their entries sum up to 3688 + 5505."""
+    picture = make_picture(0)
+    grey, coarse = encode(picture.convert("L"), "JPEG", quality=50), encode(picture, "JPEG", quality=50)
+    fine = encode(picture, "JPEG", quality=100, subsampling="4:4:4", progressive=True)
+    strip = encode(picture, "JPEG", quality=100, subsampling="4:2:2")
+    table = inspect(coarse, grey, fine, strip, encode(picture), encode(picture, "WEBP"))
+    assert table["quantization"].tolist() == [9193 / 128, 3688 / 64, 1, 1, 0, 0]
+    assert table["subsampling"].tolist() == ["4:2:0", "other", "4:4:4", "4:2:2", "", ""]
+    assert table["progressive"].tolist() == [False, False, True, False, False, False]
+
+
+def test_pixel_hash_names_pixels_and_not_files():
+    picture, exif = make_picture(0, 30, 20), Image.Exif()
+    exif[0x0112] = 6
+    turned = encode(picture.transpose(Image.Transpose.ROTATE_90), exif=exif)
+    white = [encode(Image.new("RGB", size, "white")) for size in ((20, 30), (30, 20))]
+    table = inspect(encode(picture), encode(picture, compress_level=0), turned, encode(picture, "JPEG"), *white)
+    assert pd.factorize(table["pixel_hash"])[0].tolist() == [0, 0, 0, 1, 2, 3]
+
+
+def test_perceptual_hash_is_the_sign_of_the_lowest_frequencies():
+    picture = make_picture(0)
+    small = np.asarray(picture.convert("L").resize((32, 32), Image.Resampling.LANCZOS), float)
+    low = dctn(small)[:8, :8]
+    hashes = inspect(encode(picture), encode(picture, "JPEG", quality=75), encode(make_picture(1)))["perceptual_hash"]
+    assert hashes[0] == np.packbits(low > np.median(low)).tobytes().hex()
+    words = [int(digits, 16) for digits in hashes]
+    assert (words[0] ^ words[1]).bit_count() <= 4 and (words[0] ^ words[2]).bit_count() > 16

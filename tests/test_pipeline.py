@@ -3,46 +3,22 @@ import subprocess
 import sys
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import encode, make_picture
+from conftest import make_picture
 
 from itemkit import pipeline
 from itemkit.captions import Captioner, object_phrases
 from itemkit.data import decode_image
 from itemkit.embed import ClipEncoder
 from itemkit.locate import ObjectLocator
-from itemkit.pipeline import describe, embed, feature_matrix, locate
-
-
-@pytest.fixture(scope="module")
-def networks(tiny_captioner, tiny_detector, tiny_clip):
-    return Captioner(tiny_captioner), ObjectLocator(tiny_detector, threshold=0.56), ClipEncoder(tiny_clip)
-
-
-@pytest.fixture(scope="module")
-def images(tiny_images):
-    """Ten pictures, one of them twice, and two that cannot be read."""
-    rows = [tiny_images[index] for index in (*range(9), 3)]
-    for name, encoded in (("half", encode(make_picture(99), "JPEG")[:200]), ("none", b"")):
-        rows.insert(4, rows[0] | {"image": {"bytes": encoded, "path": None}, "image_id": name})
-    return datasets.Dataset.from_list(rows).cast_column("image", datasets.Image(decode=False))
+from itemkit.pipeline import describe, embed, locate, shuffle
 
 
 @pytest.fixture
 def small_shards(monkeypatch):
     monkeypatch.setattr(pipeline, "SHARD", 4)
-
-
-@pytest.fixture(scope="module")
-def stages(images, networks, tiny_spacy, tmp_path_factory):
-    cache = tmp_path_factory.mktemp("cache")
-    captioner, locator, encoder = networks
-    captions = describe(images, captioner, tiny_spacy, cache)
-    boxes = locate(images, captions, locator, cache)
-    return captions, boxes, *embed(images, captions, boxes, encoder, cache)
 
 
 def files(folder):
@@ -121,66 +97,6 @@ def test_a_crop_has_at_least_one_pixel_and_lies_in_the_image(box, size):
 def test_the_word_whole_is_no_object(tiny_spacy):
     named = pipeline._phrases(["the whole red car"], tiny_spacy, "noun").phrases.tolist()
     assert named == [["car"]]
-
-
-# features
-
-
-def one_by_one(image_id, captions, boxes, vectors, texts, missing_box):
-    """The item features of one image, by hand: global and mean local difference, and the count of objects."""
-    vector = {(row.image_id, row.part): row.vector for row in vectors.itertuples()}
-    word = {row.text: row.vector for row in texts.itertuples()}
-    row = captions[captions.image_id == image_id].iloc[0]
-    found = set(boxes[boxes.image_id == image_id].phrase)
-    local = []
-    for phrase in row.phrases:
-        if phrase in found:
-            local.append(vector[image_id, phrase] - word[phrase])
-        elif missing_box == "whole image":
-            local.append(vector[image_id, "whole"] - word[phrase])
-    mean = np.mean(local, axis=0) if local else np.zeros(16)
-    return np.concatenate([vector[image_id, "whole"] - word[row.caption], mean, [len(local)]])
-
-
-@pytest.mark.parametrize("missing_box", ["drop", "whole image"])
-def test_features_equal_arithmetic_by_hand(stages, missing_box):
-    captions = stages[0]
-    ids = captions[captions.status == "ok"].image_id.tolist()[::-1]
-    ids.append(ids[0])
-    matrix = feature_matrix(ids, *stages, missing_box=missing_box)
-    assert matrix.dtype == np.float32 and matrix.shape == (len(ids), 33)
-    np.testing.assert_allclose(matrix, [one_by_one(name, *stages, missing_box) for name in ids], atol=1e-6)
-
-
-def test_features_are_the_same_from_tables_that_were_written_and_read(stages, tmp_path):
-    read = []
-    for number, table in enumerate(stages):
-        table.to_parquet(tmp_path / f"{number}.parquet")
-        read.append(pd.read_parquet(tmp_path / f"{number}.parquet"))
-    ids = stages[0][stages[0].status == "ok"].image_id
-    np.testing.assert_array_equal(feature_matrix(ids, *read), feature_matrix(ids, *stages))
-
-
-def test_without_any_box_the_objects_are_zeros_and_the_count_is_zero(stages):
-    captions, boxes, vectors, texts = stages
-    ids = captions[captions.status == "ok"].image_id
-    matrix = feature_matrix(ids, captions, boxes[:0], vectors, texts, arm="local")
-    assert matrix.shape == (len(ids), 17) and not matrix.any()
-
-
-def test_a_caption_without_objects_is_a_row_of_zeros(stages):
-    captions, boxes, vectors, texts = stages
-    captions = captions.assign(phrases=[[] for _ in captions.index])
-    ids = captions[captions.status == "ok"].image_id
-    for missing_box in ("drop", "whole image"):
-        assert not feature_matrix(ids, captions, boxes, vectors, texts, arm="local", missing_box=missing_box).any()
-
-
-def test_features_refuse_an_unreadable_image_and_an_unknown_choice(stages):
-    with pytest.raises(ValueError, match="no vector for {'image_id': 'half', 'part': 'whole'}: an unreadable image"):
-        feature_matrix(["half"], *stages)
-    with pytest.raises(ValueError, match="unknown missing_box 'zero'; expected one of drop, whole image"):
-        feature_matrix([], *stages, missing_box="zero")
 
 
 # cache and resume
@@ -292,8 +208,44 @@ def test_killed_again_and_again_it_resumes_to_the_same_bytes(
 ):
     folders = map(str, (tiny_card, tiny_captioner, tiny_detector, tiny_clip, tiny_spacy, tmp_path))
     single = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}  # threads do not survive a fork
-    ended = subprocess.run([sys.executable, "-c", RUNS, *folders], capture_output=True, text=True, env=single)
+    command = [sys.executable, "-c", RUNS, *folders]
+    ended = subprocess.run(command, capture_output=True, text=True, env=single, check=False)
     assert ended.stdout.split() == ["-9", "-9", "-9", "0"], ended.stderr
     whole, killed = files(tmp_path / "whole"), files(tmp_path / "killed")
     assert len(whole) > 32 and whole == killed  # eight shards in each of four stages, and the texts
     assert len(list(tmp_path.rglob("*.part"))) == 1  # of the second kill: never read, never deleted
+
+
+# words of other images
+
+
+def test_shuffled_words_come_from_another_image_of_the_group(stages):
+    captions = stages[0].assign(caption=[f"caption {row}" for row in stages[0].index])
+    groups = pd.Series(["left", "right"] * len(captions), range(2 * len(captions)))[: len(captions)]
+    groups.index = captions.image_id
+    shuffled = shuffle(captions, groups, seed=1)
+    readable = captions.status == "ok"
+    assert (shuffled.caption != captions.caption)[readable].all()
+    for name in ("left", "right"):
+        rows = readable & groups.eq(name).to_numpy()
+        assert sorted(shuffled.caption[rows]) == sorted(captions.caption[rows])
+    pd.testing.assert_frame_equal(shuffled[~readable], captions[~readable])
+    words = {row.caption: list(row.phrases) for row in captions.itertuples()}
+    assert all(list(row.phrases) == words[row.caption] for row in shuffled.itertuples())  # a caption keeps its own
+    assert shuffled.image_id.equals(captions.image_id) and captions.caption[0] == "caption 0"
+
+
+def test_shuffling_is_decided_by_its_seed(stages):
+    captions = stages[0].assign(caption=[f"caption {row}" for row in stages[0].index])
+    groups = pd.Series("all", captions.image_id)
+    first, again, other = (shuffle(captions, groups, seed).caption.tolist() for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_shuffling_refuses_a_lonely_image_and_one_without_a_group(stages):
+    captions = stages[0]
+    lonely = pd.Series(["alone", *["others"] * (len(captions) - 1)], captions.image_id)
+    with pytest.raises(ValueError, match="group 'alone' has one readable image; expected at least 2"):
+        shuffle(captions, lonely)
+    with pytest.raises(ValueError, match="no group for 1 images"):
+        shuffle(captions, lonely[1:])

@@ -2,9 +2,12 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import make_picture
 from matplotlib import pyplot
+from matplotlib.colors import to_rgba
+from matplotlib.offsetbox import TextArea
 
-from itemkit.plots import COLOURS, COLUMN, plot_intervals, plot_matrix, style
+from itemkit.plots import COLOURS, COLUMN, misfit_scale, plot_intervals, plot_matrix, plot_picture, style
 
 
 @pytest.fixture(autouse=True)
@@ -52,3 +55,28 @@ def test_plot_intervals_draws_each_row_in_the_colour_of_its_group():
     assert [line.get_color() for line in axes.get_lines()] == list(COLOURS[:2])
     assert [label.get_text() for label in axes.get_legend().get_texts()] == ["image", "item"]
     assert plot_intervals(frame.head(2), "generator").get_legend() is None
+
+
+def test_plot_picture_colours_boxes_and_nouns_alike():
+    columns = ["phrase", "x0", "y0", "x1", "y1", "misfit"]
+    objects = pd.DataFrame([("car", 100, 50, 300, 250, 0.9), ("traffic light", 0, 0, 10, 20, 0.1)], columns=columns)
+    scale = misfit_scale(0.2, 0.8)
+    caption = "A car before a traffic light in the snow"
+    phrases = ["car", "traffic light", "snow"]
+    axes = plot_picture(make_picture(0, 512, 256), objects, caption, phrases, scale)
+    assert axes.images[0].get_array().shape[:2] == (128, 256)  # half as large, and so are the boxes
+    boxes = {patch.get_bbox().bounds: patch.get_edgecolor() for patch in axes.patches}
+    assert boxes == {(50, 25, 100, 100): to_rgba(COLOURS[1]), (0, 0, 5, 10): to_rgba(COLOURS[0])}
+    words = [area.get_children()[0] for area in axes.artists[0].findobj(TextArea)]
+    assert " ".join(word.get_text() for word in words) == caption
+    colours = {word.get_text(): to_rgba(word.get_color()) for word in words if word.get_weight() == "bold"}
+    grey = to_rgba("#8d8d8d")
+    assert colours == dict(car=boxes[50, 25, 100, 100]) | dict.fromkeys(["traffic", "light"], to_rgba(COLOURS[0])) | {
+        "snow": grey
+    }
+
+
+def test_plot_picture_without_objects_or_words():
+    axes = plot_picture(make_picture(0), pd.DataFrame(columns=["phrase", "misfit"]), "", [], misfit_scale(0, 1))
+    assert not axes.patches
+    axes.figure.canvas.draw()

@@ -10,6 +10,7 @@ from matplotlib import pyplot
 from PIL import Image
 
 from itemkit.plots import style
+from itemkit.reference import compare, summarise
 from itemkit.report import save_figure, save_page, save_table
 
 FRAME = pd.DataFrame(
@@ -43,7 +44,20 @@ def results(tmp_path):
     save_table(FRAME, tmp_path / "tables", "04_cross_generator", CAPTION)
     save_table(FRAME, tmp_path / "tables", "00_composition")
     save_figure(draw(), tmp_path / "figures", "04_cross_generator", FRAME, CAPTION)
-    cells = [{"cell_type": "markdown", "source": ["# Across generators\n", "\n", "What `item` sees.\n", "\n", "More."]}]
+    cells = [
+        {"cell_type": kind, "source": source.splitlines(keepends=True)}
+        for kind, source in (
+            (
+                "markdown",
+                "# Across generators\n\nWhat `item` sees.\n\nIt reads the heads, and writes a table.\n\nMore.",
+            ),
+            ("code", "results = 1"),
+            ("markdown", "**Train on one**, test on *all*."),
+            ("code", 'if 1 < 2:\n    save_table(frame, tables,\n               "04_cross_generator")'),
+            ("markdown", "The picture."),
+            ("code", 'save_figure(figure, figures, "04_cross_generator", frame)'),
+        )
+    ]
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "04_cross_generator.ipynb").write_text(json.dumps({"cells": cells}))
     (tmp_path / "metrics.csv").write_text("value\n")
@@ -112,7 +126,8 @@ def test_page_shows_every_table_and_figure_with_caption(results):
     assert "ITEM &amp; co" in text
     assert "Across generators" in text
     assert "What item sees." in text
-    assert "More." not in text  # only the first paragraph
+    assert "It reads the heads, and writes a table." in text
+    assert "More." not in text  # three paragraphs are the head
     assert "0.333" in text
     assert "a|b" in text
     assert "commit abc" in text
@@ -120,6 +135,83 @@ def test_page_shows_every_table_and_figure_with_caption(results):
     assert html.count("<table") == 2
     assert html.count("<img") == 1
     assert html.index("Composition") < html.index("<span>04</span>Across generators</h2>")
+
+
+def test_each_artefact_has_its_place_and_the_step_that_made_it(results):
+    html, text = read(save_page(results, "Title"))
+    figure, table = html.split('<figure id="table-04_cross_generator"')
+    figure = figure.split('<figure id="figure-04_cross_generator"')[1]
+    assert "<b>Train on one</b>, test on <em>all</em>.<pre>if 1 &lt; 2:\n    save_table(" in table
+    assert "The picture.<pre>save_figure(" in figure
+    for artefact in (figure, table):
+        assert '<a href="notebooks/04_cross_generator.ipynb">04_cross_generator</a>' in artefact
+        assert artefact.count("<details>") == 1
+    assert "tables/00_composition csv md tex ." in text  # no notebook is known, and none is made up
+
+
+def test_every_image_has_a_text_and_every_table_a_name_and_column_heads(results):
+    html, _ = read(save_page(results, "Title"))
+    (alt,) = re.findall(r'<img alt="([^"]+)"', html)
+    assert alt == "Cross generator, a figure; the numbers it shows stand in figures/04_cross_generator.csv"
+    assert html.count('aria-label="Cross generator, a table"') == 1
+    assert html.count("<th ") == html.count('<th scope="col"') == 2 * 4
+    assert len(set(re.findall(r' id="([^"]+)"', html))) == html.count(' id="')
+
+
+@pytest.fixture
+def reference(results):
+    """What the run has, but for a table that is gone."""
+    reference = results / "reference"
+    reference.mkdir()
+    for name in ("00_composition", "04_cross_generator"):
+        (reference / f"{name}.csv").write_bytes((results / "tables" / f"{name}.csv").read_bytes())
+    return reference
+
+
+def compared_page(results, reference) -> tuple[str, str]:
+    compared = compare(results / "tables", reference, 0.02)
+    return read(save_page(results, "Title", compared=compared, comparison=summarise(compared)))
+
+
+def test_nothing_is_red_where_the_run_is_as_the_reference(results, reference):
+    path = reference / "00_composition.csv"
+    path.write_text(path.read_text().replace("0.3333333333333333", "0.34"))
+    html, text = compared_page(results, reference)
+    assert 'class="differs"' not in html and 'class="failed"' not in html
+    assert text.count("; the same as in the reference, to the byte.") == 1
+    assert "; largest difference to the reference 0.00667 (tolerance 0.02)." in text
+    assert text.count("(1 the same to the byte, 1 within the tolerance of 0.02,") == 2  # head and section
+
+
+def test_a_difference_is_red_and_said_in_words_at_the_head_at_the_table_and_in_the_list(results, reference):
+    path = reference / "04_cross_generator.csv"
+    path.write_text(path.read_text().replace("0.3333333333333333", "0.5"))
+    (reference / "03_gone.csv").write_text("a\n1\n")
+    html, text = compared_page(results, reference)
+    head, body = html.split("</header>")
+    assert '<p class="differs"><strong>Not as in the' in head
+    assert '<a href="#table-04_cross_generator">04_cross_generator</a> (differs by 0.167)' in head
+    assert "03_gone (missing)" in head
+    assert '<p class="differs"><strong>Differs from the reference</strong> by 0.167 (tolerance 0.02): row 1' in body
+    assert "roc auc: 0.3333, in the reference 0.5." in text
+    assert body.count('<tr class="failed">') == 2 and "this run made no such table" in body
+    assert "04_cross_generator differs 0.167 0.02 row 1 (latent diffusion, 0012345678901234), roc auc:" in text
+    assert re.search(r"\.differs \{ color: var\(--red\)", html)
+
+
+def test_a_difference_that_is_no_number_is_red_too_and_escaped(results, reference):
+    path = reference / "00_composition.csv"
+    path.write_text(path.read_text().replace("a|b", "<b>"))
+    html, _ = compared_page(results, reference)
+    assert "<strong>Differs from the reference</strong> (tolerance 0.02): row 2 (12e4567890123456), train on:" in html
+    assert "in the reference &#34;&lt;b&gt;&#34;." in html
+
+
+def test_without_a_comparison_the_page_says_why_and_marks_nothing(results, reference):
+    compared = compare(results / "tables", reference, 0.02).head(0)
+    html, text = read(save_page(results, "Title", "", {}, compared, "There is no reference of photographs."))
+    assert text.count("There is no reference of photographs.") == 2
+    assert 'class="differs"' not in html and "to the byte" not in text and "largest difference" not in text
 
 
 def test_page_is_self_contained(results):
@@ -131,6 +223,7 @@ def test_page_is_self_contained(results):
 def test_every_link_of_the_page_leads_somewhere(results):
     html, _ = read(save_page(results, "Title"))
     links = re.findall(r'href="([^"]+)"', html)
+    assert "#table-00_composition" in links
     assert "figures/04_cross_generator.pdf" in links
     assert "metrics.csv" in links
     for link in links:
@@ -149,7 +242,8 @@ def test_page_is_well_formed(results):
         def handle_endtag(self, tag):
             assert open_tags.pop() == tag
 
-    Balance().feed(read(save_page(results, "Title", provenance={"a": {"b": 1}}))[0])
+    compared = compare(results / "tables", results / "none", 0.02)
+    Balance().feed(read(save_page(results, "Title", "", {"a": {"b": {"c": 1}}}, compared, summarise(compared)))[0])
     assert open_tags == []
 
 

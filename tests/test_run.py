@@ -1,7 +1,9 @@
 """The driver of the notebooks, on tiny notebooks in a folder of their own."""
 
+import contextlib
 import fcntl
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from itemkit.run import RunError, declared, plan, run
+from itemkit.run import RunError, declared, main, plan, run
 
 
 def write_notebook(path: Path, parameters: str | None, *cells: str) -> None:
@@ -154,8 +156,124 @@ def test_declared_reads_plain_literals(project):
     }
 
 
+def test_what_an_earlier_run_left_of_the_same_notebook_is_removed_and_nothing_else(project):
+    tables = project / "results" / "tiny" / "tables"
+    tables.mkdir(parents=True)
+    for name in ("00_gone.csv", "00_gone.md", "05_other.csv", "mine.csv"):
+        (tables / name).touch()
+    run("tiny", project)
+    assert sorted(path.name for path in tables.iterdir()) == ["05_other.csv", "mine.csv"]
+
+
+@pytest.fixture
+def measured(project, monkeypatch):
+    """The project with a table, what README.md shows, and a last notebook that has a tolerance."""
+    write_notebook(
+        project / "notebooks" / "04_table.ipynb",
+        'results = "r"\nrate = 0.5',
+        "from pathlib import Path\nfor name in ('tables', 'figures'): Path(results, name).mkdir(exist_ok=True)",
+        "Path(results, 'tables', '04_mean.csv').write_text(f'arm,mean\\nimage,0.5\\nitem,{rate}\\n')",
+        "Path(results, 'figures', '04_matrix.png').touch()\nPath(results, 'verdict.txt').touch()",
+    )
+    write_notebook(
+        project / "notebooks" / "08_report.ipynb",
+        'results = "r"\ntolerance = 0.02',
+        "from pathlib import Path\nkept = Path(results, '..', 'reference', '04_mean.csv')",
+        "Path(results, 'seen.txt').write_text(kept.read_text() if kept.exists() else 'none')\ntolerance",
+    )
+    monkeypatch.setattr("itemkit.run.ROOT", project)
+    monkeypatch.setattr("itemkit.run.execute", execute_here)
+    return project
+
+
+def execute_here(notebook: Path, output: Path, parameters: dict) -> None:
+    """Run the cells after the parameters in this process: a kernel for each would take seconds."""
+    cells = nbformat.read(notebook, as_version=4).cells[1:]
+    output.parent.mkdir(exist_ok=True)
+    script = output.with_suffix(".py")
+    script.write_text("\n".join(cell.source for cell in cells))
+    with contextlib.chdir(notebook.parent):
+        runpy.run_path(str(script), init_globals=parameters)
+
+
+def start(monkeypatch, *arguments: str) -> object:
+    """Call the command line; returns what it hands to the shell, None for success."""
+    monkeypatch.setattr(sys, "argv", ["itemkit.run", *arguments])
+    try:
+        return main()
+    except SystemExit as end:
+        return end.code
+
+
+def test_a_check_passes_after_its_own_reference_and_fails_on_a_difference_and_on_a_missing_table(
+    measured, monkeypatch, capfd
+):
+    write_profile(measured, "rate: 0.75")
+    assert start(monkeypatch, "tiny", "--reference") is None
+    results, reference = measured / "results" / "tiny", measured / "results" / "reference"
+    assert (reference / "04_mean.csv").read_text() == "arm,mean\nimage,0.5\nitem,0.75\n"
+    assert (results / "seen.txt").read_text() == (reference / "04_mean.csv").read_text()  # the report saw it
+    assert start(monkeypatch, "tiny", "--check") is None
+    assert "1 the same to the byte" in capfd.readouterr().out
+
+    write_profile(measured, "rate: 0.76")
+    assert start(monkeypatch, "tiny", "--check") is None
+    assert "1 within the tolerance of 0.02" in capfd.readouterr().out
+
+    write_profile(measured, "rate: 0.875")
+    (reference / "05_gone.csv").write_text("a\n1\n")
+    assert start(monkeypatch, "tiny") is None  # only a check fails
+    lines = start(monkeypatch, "tiny", "--check").splitlines()  # a text as exit code: printed, and status 1
+    assert lines[0].startswith("itemkit: not as in the reference. Tables in the reference: 2 (")
+    assert lines[1] == "  04_mean differs by 0.125: row 2 (item), mean: 0.875, in the reference 0.75"
+    assert lines[2] == "  05_gone missing: this run made no such table"
+    assert lines[3] == f"  see {results / 'index.html'}"
+    assert "Traceback" not in capfd.readouterr().err
+
+    write_profile(measured, "rate: 0.875\ntolerance: 0.2")
+    (reference / "05_gone.csv").unlink()
+    assert start(monkeypatch, "tiny", "--check") is None
+
+
+def test_a_table_of_an_earlier_run_does_not_pass_for_one_of_this(measured, monkeypatch):
+    assert start(monkeypatch, "tiny", "--reference") is None
+    notebook = measured / "notebooks" / "04_table.ipynb"
+    write_notebook(notebook, 'results = "r"\nrate = 0.5', "1")
+    assert "04_mean missing: this run made no such table" in start(monkeypatch, "tiny", "--check")
+    assert "results/tiny lacks 04_matrix.png; run all" in start(monkeypatch, "tiny", "--reference")
+
+
+def test_without_a_reference_of_the_profile_a_check_says_so_and_runs_nothing(measured, monkeypatch):
+    said = start(monkeypatch, "tiny", "--check")
+    assert said.startswith("itemkit: nothing to check against: There is no reference yet;") and "\n" not in said
+    assert not (measured / "results").exists()
+    assert start(monkeypatch, "tiny", "--reference") is None
+    write_profile(measured, "", "other")
+    said = start(monkeypatch, "other", "--check")
+    assert said.endswith("The reference is a run of tiny; there is none of other.") and "\n" not in said
+    assert "the reference is a run of tiny; remove " in start(monkeypatch, "other", "--reference")
+    assert not (measured / "results" / "other").exists()
+
+
+def test_a_check_needs_a_tolerance_and_no_profile_is_called_reference(measured, monkeypatch):
+    assert start(monkeypatch, "tiny", "--reference") is None
+    write_notebook(measured / "notebooks" / "09_after.ipynb", 'results = "r"', "1")
+    assert "09_after.ipynb has no parameter `tolerance`" in start(monkeypatch, "tiny", "--check")
+    assert "no profile can be called reference" in start(monkeypatch, "reference")
+
+
+def test_the_report_comes_last_and_has_the_tolerance():
+    name, defaults = [(path.stem, defaults) for path, defaults in plan("toyworld")[1]][-1]
+    assert name == "08_report" and defaults["tolerance"] > 0
+
+
 @pytest.mark.parametrize(
-    ("arguments", "message"), [([], "usage:"), (["no_such_profile"], "itemkit: unknown profile 'no_such_profile'")]
+    ("arguments", "message"),
+    [
+        ([], "usage:"),
+        (["toyworld", "--fast"], "usage:"),
+        (["no_such_profile"], "itemkit: unknown profile 'no_such_profile'"),
+    ],
 )
 def test_the_command_line_fails_fast_with_one_line_and_loads_nothing_heavy(arguments, message):
     code = (

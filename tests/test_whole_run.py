@@ -13,12 +13,14 @@ import pandas as pd
 import pytest
 import yaml
 
+from itemkit.arms import ARMS
+from itemkit.cards import TRUTH_COLUMNS
+from itemkit.data import TRACKS
 from itemkit.head import MLPHead
 from itemkit.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 GENERATORS = ["latent_diffusion", "gan"]
-ARMS = ["image", "text", "item"]
 SCENES = 24  # of each split: enough that each group of the test split gets a number
 NETWORKS = ("transformers", "open_clip", "spacy")
 
@@ -56,7 +58,7 @@ def results(project, first) -> Path:
 
 
 def test_it_says_where_it_is_and_knows_every_parameter(first):
-    assert first.stdout.splitlines()[0] == "[1/6] 00_data" and "[6/6] 08_report" in first.stdout
+    assert first.stdout.splitlines()[0] == "[1/9] 00_data" and "[9/9] 08_report" in first.stdout
     assert "unknown parameter" not in first.stderr
     assert "describe: 100%" in first.stderr
 
@@ -69,9 +71,10 @@ def test_it_writes_only_results_and_cache(project, first):
 
 def test_every_picture_has_a_row_with_a_status(results):
     images = pd.read_parquet(results / "images.parquet")
-    assert len(images) == 3 * SCENES * (1 + len(GENERATORS))
+    assert len(images) == len(TRACKS) * 3 * SCENES * (1 + len(GENERATORS))
     assert images.groupby("content_id").split.nunique().eq(1).all()
     assert images.status.isin(["ok", "unreadable"]).all()
+    assert not set(TRUTH_COLUMNS) & set(images.columns)  # what is true is no input
     assert set(pd.read_parquet(results / "captions.parquet").image_id) == set(images.image_id)
 
 
@@ -91,8 +94,8 @@ def test_predictions_and_metrics_load_as_data_sets(results, tmp_path):
         kind: datasets.load_dataset(kind, data_files=str(results / name), split="train", cache_dir=str(tmp_path))
         for kind, name in files.items()
     }
-    heads = len(ARMS) * len(GENERATORS)
-    assert len(loaded["parquet"]) == heads * SCENES * (1 + len(GENERATORS))
+    heads = len(TRACKS) * len(ARMS) * len(GENERATORS)
+    assert len(loaded["parquet"]) == heads * 2 * SCENES * (1 + len(GENERATORS))  # validation and test rows
     assert len(loaded["csv"]) == heads * len(GENERATORS) * len(METRICS)
 
 
@@ -104,13 +107,14 @@ def test_every_number_is_one(results):
     assert (metrics.low <= metrics.high).all()
     unseen = pd.read_csv(results / "tables" / "04_unseen.csv").set_index("arm")
     cells = metrics[(metrics.metric == "roc_auc") & (metrics.train_on != metrics.generator)]
+    cells = cells[cells.track == TRACKS[0]]
     np.testing.assert_allclose(unseen["mean"], cells.groupby("arm").value.mean()[unseen.index])
     np.testing.assert_allclose(unseen["minimum"], cells.groupby("arm").value.min()[unseen.index])
 
 
 def test_every_head_is_saved_and_loads(results):
-    heads = {path.name for path in (results / "heads").iterdir()}
-    assert heads == {f"{arm}-{source}-0" for arm in ARMS for source in GENERATORS}
+    heads = {path.relative_to(results / "heads").as_posix() for path in (results / "heads").glob("*/*")}
+    assert heads == {f"{track}/{arm}-{source}-0" for track in TRACKS for arm in ARMS for source in GENERATORS}
     for name in heads:
         assert not MLPHead.from_pretrained(results / "heads" / name).training
 
@@ -119,7 +123,7 @@ def test_every_table_and_figure_is_there_in_three_formats_and_on_the_page(result
     page = (results / "index.html").read_text()
     for folder, endings in (("tables", {".csv", ".md", ".tex"}), ("figures", {".pdf", ".png", ".csv"})):
         names = {path.stem for path in (results / folder).iterdir()}
-        assert {name[:2] for name in names} >= {"00", "01", "02", "03", "04"}
+        assert {name[:2] for name in names} >= {"00", "01", "02", "03", "04", "05", "06", "07"}
         for name in names:
             assert {path.suffix for path in (results / folder).glob(f"{name}.*")} == endings
             assert f'id="{folder[:-1]}-{name}"' in page

@@ -1,0 +1,149 @@
+"""The arms of the evaluation: what each of them sees of an image, and the head that it trains.
+
+All arms read the same tables, give their features to the same head and train it on the same rows, so that a difference
+between two of them is one of what they see.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from shutil import rmtree
+from uuid import uuid4
+
+import numpy as np
+import pandas as pd
+
+from itemkit import misalign
+from itemkit.pipeline import WHOLE
+from itemkit.store import digest
+
+ARMS = (*misalign.ARMS, "shuffled", "metadata")  # item with the words of other images; what needs no look at a pixel
+METADATA = ("width", "height", "bytes", "caption_words", "objects_named", "objects_found", "box_area")
+MISSING_BOX = ("drop", "whole image")
+VERSION = {"version": 1}  # in the key of each kept head: raise it when the code of head.fit changes its numbers
+
+
+def feature_matrix(
+    image_ids: Sequence[str],
+    captions: pd.DataFrame,
+    boxes: pd.DataFrame,
+    vectors: pd.DataFrame,
+    texts: pd.DataFrame,
+    arm: str = "item",
+    distance: str = "difference",
+    pool: str = "mean",
+    fuse: str = "concat",
+    missing_box: str = "drop",
+    files: pd.DataFrame | None = None,
+) -> np.ndarray:
+    """Return the features of N images, row by row; recomputed each time, from what the networks said.
+
+    Args:
+        image_ids: N readable images, in any order, repeated if need be.
+        captions, boxes, vectors, texts: what describe (for the arm "shuffled": shuffle), locate and embed returned. An
+            object that is not in `boxes` counts as not found, so that a filtered table shows what a higher threshold
+            does.
+        arm: one of ARMS: those of misalign.features; "shuffled", which is "item" with the words of other images; and
+            "metadata", the columns METADATA, which need no look at a pixel.
+        distance, pool, fuse: as misalign.features has them.
+        missing_box: a noun without a box is dropped ("drop") or compared with the whole image ("whole image").
+        files: what inspect_images returned; only the arm "metadata" needs it.
+
+    Returns:
+        (N, F) float32. An image without objects has zeros for them, and a count of zero.
+
+    Raises:
+        ValueError: an unknown choice, an image or text without a vector, or a feature that is not finite.
+    """
+    if arm not in ARMS:
+        raise ValueError(f"unknown arm {arm!r}; expected one of {', '.join(ARMS)}")
+    if missing_box not in MISSING_BOX:
+        raise ValueError(f"unknown missing_box {missing_box!r}; expected one of {', '.join(MISSING_BOX)}")
+    image_ids = list(image_ids)
+    if arm == "metadata":
+        return _finite(_metadata(image_ids, captions, boxes, files), image_ids)
+    whole = _take(vectors, pd.DataFrame({"image_id": image_ids, "part": WHOLE}))  # (N, D)
+    described = captions.set_index("image_id").loc[image_ids]
+    caption = _take(texts, pd.DataFrame({"text": described["caption"]}))  # (N, D)
+    count = described["phrases"].map(len)
+    owner = np.repeat(np.arange(len(image_ids)), count)  # (M,)
+    objects = pd.DataFrame({"image_id": described.index[owner], "text": list(chain(*described["phrases"]))})
+    located = pd.MultiIndex.from_frame(boxes[["image_id", "phrase"]])
+    found = pd.MultiIndex.from_frame(objects[["image_id", "text"]]).isin(located)
+    objects["part"] = objects["text"].where(found, WHOLE)
+    if missing_box == "drop":
+        objects, owner = objects[found], owner[found]
+    crop = _take(vectors, objects[["image_id", "part"]])  # (M, D)
+    phrase = _take(texts, objects[["text"]])  # (M, D)
+    kind = "item" if arm == "shuffled" else arm
+    return _finite(misalign.features(kind, whole, caption, crop, phrase, owner, distance, pool, fuse), image_ids)
+
+
+def train(features: np.ndarray, label: np.ndarray, split: np.ndarray, cache: str | Path, seed: int, hidden: int = 128):
+    """Train a head on the rows of the split "train", stop it on those of "validation", and keep it in the cache.
+
+    Args:
+        features, label, split: (N, F), (N,), (N,) rows of real images and of the generators to train on; others than
+            those of the two splits are left out.
+        cache: a folder for what was trained.
+        seed, hidden: as head.fit has them.
+
+    Returns:
+        The MLPHead, with its history.
+
+    Raises:
+        ValueError: as head.fit.
+    """
+    from itemkit.head import MLPHead, fit  # loads torch
+
+    training, validation = split == "train", split == "validation"
+    rows = [features[training], label[training], features[validation], label[validation]]
+    named = [hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() for array in rows]
+    folder = Path(cache) / "heads" / digest(VERSION | {"rows": named, "seed": seed, "hidden": hidden})
+    if not folder.exists():
+        head = fit(*rows, seed=seed, hidden=hidden)
+        part = folder.with_name(f"{folder.name}.{uuid4().hex}.part")
+        head.save_pretrained(part)
+        pd.DataFrame(head.history).to_csv(part / "history.csv", index=False)
+        try:
+            part.rename(folder)
+        except OSError:  # another run has put the same head there meanwhile
+            rmtree(part)
+    head = MLPHead.from_pretrained(folder)
+    head.history = pd.read_csv(folder / "history.csv").to_dict("records")
+    return head
+
+
+def _metadata(
+    image_ids: list[str], captions: pd.DataFrame, boxes: pd.DataFrame, files: pd.DataFrame | None
+) -> np.ndarray:
+    if files is None:
+        raise ValueError("the arm metadata needs files=, the table that inspect_images returned")
+    table = files.drop_duplicates("image_id").set_index("image_id").loc[image_ids, ["width", "height", "bytes"]]
+    described = captions.set_index("image_id").loc[image_ids]
+    table["caption_words"] = described["caption"].str.split().str.len()
+    table["objects_named"] = described["phrases"].map(len)
+    named = described["phrases"].explode().rename("phrase").reset_index().drop_duplicates()
+    found = named.merge(boxes, on=["image_id", "phrase"]).set_index("image_id")
+    area = (found["x1"] - found["x0"]) * (found["y1"] - found["y0"])  # pixels
+    table["objects_found"] = area.groupby(level=0).size().reindex(image_ids).fillna(0)
+    table["box_area"] = area.groupby(level=0).mean().reindex(image_ids).fillna(0) / (table["width"] * table["height"])
+    return table[list(METADATA)].to_numpy(np.float32)  # (N, 7)
+
+
+def _finite(matrix: np.ndarray, image_ids: list[str]) -> np.ndarray:
+    broken = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
+    if len(broken):
+        raise ValueError(f"{len(broken)} images have features that are not finite; the first is {image_ids[broken[0]]}")
+    return matrix
+
+
+def _take(table: pd.DataFrame, wanted: pd.DataFrame) -> np.ndarray:
+    """The vectors of `table` for each row of `wanted`, by its columns: (rows, D)."""
+    names = list(wanted.columns)
+    place = pd.MultiIndex.from_frame(table[names]).get_indexer(pd.MultiIndex.from_frame(wanted))
+    if (place < 0).any():
+        missing = wanted[place < 0].iloc[0].to_dict()
+        raise ValueError(f"no vector for {missing}: an unreadable image, or one that these tables were not made for")
+    return np.stack(table["vector"].to_list())[place]

@@ -1,0 +1,217 @@
+"""How sure a number is: bootstrap intervals over content ids, for each generator and for the mean over them."""
+
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from itemkit.metrics import METRICS, calibration_gaps, check_rows, detection_metrics
+
+MINIMUM_ROWS = 20  # of each class; below it there is no number
+HEAD = ["track", "arm", "train_on", "seed"]  # what names a trained head in a table of predictions
+
+
+def confidence_interval(
+    label: np.ndarray,
+    score: np.ndarray,
+    content_id: np.ndarray,
+    metric: str = "roc_auc",
+    draws: int = 1000,
+    seed: int = 0,
+    threshold: float = 0.5,
+) -> tuple[float, float]:
+    """The 95 % percentile bootstrap interval of one metric, drawing content ids and not images.
+
+    Images of one scene share what the scene makes easy or hard; drawn one by one they would promise too narrow an
+    interval.
+
+    Args:
+        label, score, threshold: as for detection_metrics.
+        content_id: (N,) what each image shows.
+        metric: one of METRICS.
+        draws: number of resamples; one that lacks a class is left out.
+        seed: of the draws. The same content ids in the same order get the same draws, whatever their scores.
+
+    Returns:
+        (low, high).
+
+    Raises:
+        ValueError: an unknown metric, or as detection_metrics.
+    """
+    if metric not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}; expected one of {', '.join(METRICS)}")
+    label, score = check_rows(label, score)
+    return _intervals(label, score, content_id, draws, seed, threshold)[metric]
+
+
+def by_generator(
+    predictions: pd.DataFrame, draws: int = 1000, seed: int = 0, generators: list[str] | None = None
+) -> pd.DataFrame:
+    """Every metric for each head and each generator: the real rows against the rows of that generator.
+
+    Args:
+        predictions: a row per image and head: generator ("real" for real images), label, content_id, track, arm,
+            train_on, seed, score; if there is a threshold, chosen on validation rows, it is one number for each head.
+        draws, seed: as for confidence_interval.
+        generators: those to report, also if they have no row; None: those with rows.
+
+    Returns:
+        Long form: track, arm, train_on, generator, seed, metric, value, low, high, n; n is the number of rows of the
+        smaller class. With n below MINIMUM_ROWS value, low and high are NaN: reported, but never as a number.
+
+    Raises:
+        ValueError: a missing column.
+    """
+    needed = [*HEAD, "generator", "label", "content_id", "score"]
+    if missing := [column for column in needed if column not in predictions]:
+        raise ValueError(f"predictions lack {', '.join(missing)}; they have {', '.join(predictions)}")
+    rows = []
+    for names, head in predictions.groupby(HEAD, sort=False):
+        for generator in generators or head.generator[head.label == 1].unique():
+            group = head[(head.label == 0) | (head.generator == generator)]
+            name = dict(zip(HEAD, names, strict=True)) | {"generator": generator}
+            rows += [name | row for row in _measure(group, draws, seed)]
+    columns = ["track", "arm", "train_on", "generator", "seed", "metric", "value", "low", "high", "n"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def mean_interval(
+    predictions: pd.DataFrame,
+    metric: str = "roc_auc",
+    draws: int = 1000,
+    seed: int = 0,
+    against: pd.DataFrame | None = None,
+) -> tuple[float, float, float]:
+    """The mean of a metric over heads and the generators they were not trained on, with its bootstrap interval.
+
+    Every draw of contents is the same for all heads and generators, so that the interval is one of the mean. It says
+    what other pictures would have given, and nothing of other seeds: their spread is another number.
+
+    Args:
+        predictions: as for by_generator.
+        metric: one of METRICS.
+        draws, seed: as for confidence_interval.
+        against: predictions of another arm by as many heads on the same images; then it is the mean of `predictions`
+            minus that of `against`, drawn together.
+
+    Returns:
+        (value, low, high); NaN where no generator that a head was not trained on has enough rows.
+
+    Raises:
+        ValueError: an unknown metric, or a missing column.
+    """
+    if metric not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}; expected one of {', '.join(METRICS)}")
+    contents = np.sort(predictions["content_id"].unique())
+    times = _times_drawn(len(contents), draws, seed)  # (draws, contents)
+    times = np.vstack([np.ones(len(contents)), times])  # the first row is the metric itself
+    values = _mean(predictions, metric, contents, times)
+    if against is not None:
+        values = values - _mean(against, metric, contents, times)
+    low, high = np.nanquantile(values[1:], (0.025, 0.975)) if np.isfinite(values[0]) else (np.nan, np.nan)
+    return float(values[0]), float(low), float(high)
+
+
+def _mean(predictions: pd.DataFrame, metric: str, contents: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """The mean over heads and unseen generators for each row of `times`, which says how often a content was drawn."""
+    total, cells = np.zeros(len(times)), 0
+    for generator in predictions.generator[predictions.label == 1].unique():
+        rows = predictions[(predictions.generator == generator) | (predictions.label == 0)]
+        heads = [head for _, head in rows[rows.train_on != generator].groupby(HEAD, sort=False)]
+        if not heads or min(np.sum(heads[0].label == 0), np.sum(heads[0].label == 1)) < MINIMUM_ROWS:
+            continue
+        if any(len(head) != len(heads[0]) or (head.image_id.to_numpy() != heads[0].image_id).any() for head in heads):
+            raise ValueError(f"the heads of {heads[0].arm.iloc[0]} were not all tested on the same images")
+        label, weight = heads[0].label.to_numpy(), times[:, np.searchsorted(contents, heads[0].content_id)]
+        scores = np.stack([check_rows(label, head.score)[1] for head in heads])  # (H, N)
+        if metric == "roc_auc":
+            total += len(heads) * _mean_roc_auc(label, scores, weight)
+        else:
+            thresholds = [head.threshold.iloc[0] if "threshold" in head else 0.5 for head in heads]
+            for score, threshold in zip(scores, thresholds, strict=True):
+                total += _weighted_metrics(label, score, weight, threshold)[METRICS.index(metric)]
+        cells += len(heads)
+    return total / cells if cells else np.full(len(times), np.nan)
+
+
+def _mean_roc_auc(label: np.ndarray, scores: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The mean ROC AUC of H heads for B weightings of the same N rows: scores (H, N), weight (B, N), result (B,).
+
+    The area is the share of pairs that are in order (Hanley and McNeil 1982): linear in the order, so that the heads'
+    orders are averaged first, and each weighting costs one product.
+    """
+    real, generated = scores[:, label == 0], scores[:, label == 1]
+    wins = np.zeros((real.shape[1], generated.shape[1]))
+    for low, high in zip(real, generated, strict=True):
+        wins += (high > low[:, None]) + (high == low[:, None]) / 2  # (R, G)
+    real, generated = weight[:, label == 0], weight[:, label == 1]  # (B, R), (B, G)
+    pairs = real.sum(axis=1) * generated.sum(axis=1)  # (B,)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return ((real @ (wins / len(scores))) * generated).sum(axis=1) / pairs
+
+
+def _measure(group: pd.DataFrame, draws: int, seed: int) -> list[dict]:
+    n = min(np.sum(group.label == 0), np.sum(group.label == 1))
+    if n < MINIMUM_ROWS:
+        return [{"metric": metric, "value": np.nan, "low": np.nan, "high": np.nan, "n": n} for metric in METRICS]
+    label, score = check_rows(group.label, group.score)
+    threshold = group.threshold.iloc[0] if "threshold" in group else 0.5
+    values = detection_metrics(label, score, threshold)
+    intervals = _intervals(label, score, group.content_id, draws, seed, threshold)
+    return [
+        {"metric": metric, "value": values[metric], "low": intervals[metric][0], "high": intervals[metric][1], "n": n}
+        for metric in METRICS
+    ]
+
+
+def _intervals(
+    label: np.ndarray, score: np.ndarray, content_id: np.ndarray, draws: int, seed: int, threshold: float
+) -> dict[str, tuple[float, float]]:
+    index, contents = pd.factorize(content_id)
+    blocks = np.array_split(_times_drawn(len(contents), draws, seed), 1 + draws * len(label) // 40_000)
+    values = [_weighted_metrics(label, score, times[:, index], threshold) for times in blocks]  # fit the cache
+    values = np.concatenate(values, axis=1)  # (metrics, draws)
+    complete = values[:, np.isfinite(values[0])]  # without the draws that lack a class
+    low, high = np.quantile(complete, (0.025, 0.975), axis=1)  # (metrics,) each
+    return {metric: (float(low[i]), float(high[i])) for i, metric in enumerate(METRICS)}
+
+
+@lru_cache(maxsize=4)  # the groups of a run have the same number of contents
+def _times_drawn(contents: int, draws: int, seed: int) -> np.ndarray:
+    """How often each draw took each content: (draws, contents)."""
+    sample = np.random.default_rng(seed).integers(contents, size=(draws, contents))
+    return np.stack([np.bincount(drawn, minlength=contents) for drawn in sample]).astype(float)
+
+
+def _weighted_metrics(label: np.ndarray, score: np.ndarray, weight: np.ndarray, threshold: float) -> np.ndarray:
+    """detection_metrics of many weightings of the same rows at once; sklearn would need a thousand times as long.
+
+    Args:
+        weight: (B, N): how often each row was drawn.
+
+    Returns:
+        (8, B) in the order of METRICS; NaN where a class was not drawn.
+    """
+    order = np.argsort(-score, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)  # the end of each run of equal scores
+    found = np.cumsum((weight * label)[:, order], axis=1)[:, last]  # (B, T) generated rows at or above each score
+    alarms = np.cumsum((weight * (1 - label))[:, order], axis=1)[:, last]  # (B, T) real rows
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.nan_to_num(found / (found + alarms))
+        true_positive_rate, false_positive_rate = found / found[:, -1:], alarms / alarms[:, -1:]
+        steps = np.diff(true_positive_rate, axis=1, prepend=0)
+        called = score >= np.array([[0.5], [threshold]])  # (2, N)
+        real, careful_real = (~called & (label == 0)) @ weight.T / alarms[:, -1]  # (B,) each
+        generated, careful_generated = (called & (label == 1)) @ weight.T / found[:, -1]
+        missing = np.where((found[:, -1] > 0) & (alarms[:, -1] > 0), 0, np.nan)  # (B,)
+    values = (
+        np.sum(precision * steps, axis=1),
+        np.sum(np.diff(false_positive_rate, axis=1, prepend=0) * (true_positive_rate - steps / 2), axis=1),
+        (real + generated) / 2,
+        real,
+        generated,
+        (careful_real + careful_generated) / 2,
+        np.max(np.where(false_positive_rate <= 0.05, true_positive_rate, 0), axis=1),
+        np.abs(weight @ calibration_gaps(label, score)).sum(axis=1) / weight.sum(axis=1),
+    )
+    return missing + np.stack(values)  # (8, B)
