@@ -170,6 +170,8 @@ def plot_picture(
             TextArea(word, textprops={"size": 6} | style) for word, style in zip(line.split(), styles, strict=True)
         ]
         lines.append(HPacker(children=words, pad=0, sep=2))
+    if not lines:  # a caption may be empty
+        return axes
     below = VPacker(children=lines, pad=0, sep=1.5, align="center")
     place = {"bbox_to_anchor": (0.5, 0), "bbox_transform": axes.transAxes, "frameon": False, "pad": 0.4}
     axes.add_artist(AnchoredOffsetbox("upper center", child=below, **place))

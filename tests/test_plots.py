@@ -71,9 +71,8 @@ def test_plot_picture_colours_boxes_and_nouns_alike():
     assert " ".join(word.get_text() for word in words) == caption
     colours = {word.get_text(): to_rgba(word.get_color()) for word in words if word.get_weight() == "bold"}
     grey = to_rgba("#8d8d8d")
-    assert colours == dict(car=boxes[50, 25, 100, 100]) | dict.fromkeys(["traffic", "light"], to_rgba(COLOURS[0])) | {
-        "snow": grey
-    }
+    orange, blue = to_rgba(COLOURS[1]), to_rgba(COLOURS[0])
+    assert colours == {"car": orange, "traffic": blue, "light": blue, "snow": grey}
 
 
 def test_plot_picture_without_objects_or_words():
