@@ -48,17 +48,25 @@ def describe(
         image_id, caption, phrases (a list), status ("ok" or "unreadable"), reason; a row for each distinct image. An
         unreadable one has an empty caption; a caption without objects has an empty list.
     """
-    caption_key = VERSION | captioner.spec
-    phrase_key = VERSION | {"nouns": network_digest(_spacy_folder(nouns)), "phrase": phrase}
+    _spacy_folder(nouns)  # before hours of captioning, not after
     tables = []
     for shard in _shards(images, "describe"):
-        key = caption_key | {"images": digest(shard["image_id"][:])}
+        key = VERSION | captioner.spec | {"images": digest(shard["image_id"][:])}
         table = cached(Path(cache) / "captions", key, partial(_captions, shard, captioner))
-        texts = table["caption"].tolist()
-        key = phrase_key | {"captions": digest(texts)}
-        named = cached(Path(cache) / "phrases", key, partial(_phrases, texts, nouns, phrase))
-        tables.append(table.assign(phrases=named["phrases"].map(list)))
+        tables.append(table.assign(phrases=name_objects(table["caption"].tolist(), nouns, cache, phrase)))
     return pd.concat(tables, ignore_index=True)[["image_id", "caption", "phrases", "status", "reason"]]
+
+
+def name_objects(captions: list[str], nouns: str | Path, cache: str | Path, phrase: str = "noun") -> list[list[str]]:
+    """Return the object phrases of each caption, as captions.object_phrases finds them, and keep them.
+
+    Args:
+        captions: N texts.
+        nouns, cache, phrase: as for describe.
+    """
+    key = VERSION | {"nouns": network_digest(_spacy_folder(nouns)), "phrase": phrase, "captions": digest(captions)}
+    named = cached(Path(cache) / "phrases", key, partial(_phrases, captions, nouns, phrase))
+    return named["phrases"].map(list).tolist()
 
 
 def shuffle(captions: pd.DataFrame, groups: pd.Series, seed: int = 0) -> pd.DataFrame:

@@ -63,13 +63,16 @@ def style() -> None:
     matplotlib.rcParams.update(look)
 
 
-def plot_matrix(matrix: pd.DataFrame, axes: Axes | None = None, low: float = 0.5, high: float = 1.0) -> Axes:
+def plot_matrix(
+    matrix: pd.DataFrame, axes: Axes | None = None, low: float = 0.5, high: float = 1.0, number: str = ".2f"
+) -> Axes:
     """A heat map with each number written in its cell; a cell without a number stays blank.
 
     Args:
         matrix: rows and columns in the order to be shown; the names of index and columns label the axes.
         axes: where to draw; a new figure without it.
         low, high: the values at the ends of the colour scale.
+        number: how a number is written, in Python's format language.
     """
     axes = axes or pyplot.figure().add_subplot()
     seaborn.heatmap(
@@ -82,7 +85,7 @@ def plot_matrix(matrix: pd.DataFrame, axes: Axes | None = None, low: float = 0.5
         linewidths=1,
         cbar=False,
         annot=True,
-        fmt=".2f",
+        fmt=number,
         annot_kws={"size": 7, "color": "#111111"},
     )
     axes.set(xlabel=_words(matrix.columns.name or ""), ylabel=_words(matrix.index.name or ""))

@@ -16,7 +16,6 @@ ALLOWED = {
     "pipeline": {"captions", "embed", "images", "locate", "network", "perturb", "store"},
     "intervals": {"metrics"},
     "calibration": {"metrics"},
-    "video": {"images"},
     "arms": {"head", "misalign", "pipeline", "store"},
     "run": {"reference", "store"},
     "report": {"plots"},

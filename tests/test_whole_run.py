@@ -31,7 +31,8 @@ def project(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("a project")
     shutil.copytree(ROOT / "notebooks", root / "notebooks")
     (root / "data_cards").symlink_to(ROOT / "data_cards")
-    values = {"limit": SCENES, "generators": GENERATORS, "seeds": [0], "draws": 100}
+    values = {"limit": SCENES, "generators": GENERATORS, "seeds": [0], "draws": 100, "ablation_seeds": [0]}
+    values |= {"perturbations": ["jpeg", "crop"], "robustness_seeds": [0], "robustness_arms": ["image", "item"]}
     (root / "notebooks" / "params" / "slice.yaml").write_text(yaml.safe_dump(values))
     return root
 
