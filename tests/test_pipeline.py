@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,9 +11,10 @@ from conftest import make_picture
 
 from itemkit import pipeline
 from itemkit.captions import Captioner, object_phrases
-from itemkit.data import decode_image
+from itemkit.data import decode_image, image_id
 from itemkit.embed import ClipEncoder
 from itemkit.locate import ObjectLocator
+from itemkit.perturb import perturb
 from itemkit.pipeline import describe, embed, locate, shuffle
 
 
@@ -249,3 +251,40 @@ def test_shuffling_refuses_a_lonely_image_and_one_without_a_group(stages):
         shuffle(captions, lonely)
     with pytest.raises(ValueError, match="no group for 1 images"):
         shuffle(captions, lonely[1:])
+
+
+# pictures after a perturbation
+
+
+def test_perturbed_pictures_are_those_of_perturb_and_know_their_originals(tiny_images):
+    some = tiny_images.select(range(4))
+    for name, strength in (("jpeg", 50), ("crop", 0.8), ("noise", 10)):
+        changed = pipeline.perturbed(some, name, strength, seed=2)
+        assert changed["original_id"][:] == some["image_id"][:] and not {*changed["image_id"]} & {*some["image_id"]}
+        for before, after in zip(some, changed, strict=True):
+            expected = perturb(decode_image(before["image"]["bytes"]), name, strength, 2 + int(before["image_id"], 16))
+            assert decode_image(after["image"]["bytes"]).tobytes() == expected.tobytes()
+            assert after["image_id"] == image_id(after["image"]["bytes"]) and after["label"] == before["label"]
+
+
+def test_a_perturbation_is_the_same_twice_and_its_noise_differs_between_pictures(tiny_images):
+    picture = tiny_images[0]
+    two = datasets.Dataset.from_list(
+        [picture, picture | {"image_id": "0123456789abcdef"}], features=tiny_images.features
+    )
+    first, again = (pipeline.perturbed(two, "noise", 10)["image_id"][:] for _ in range(2))
+    assert first == again and len(set(first)) == 2
+    assert pipeline.perturbed(two, "noise", 10, seed=1)["image_id"][:] != first
+
+
+def test_an_unknown_perturbation_is_refused_with_the_list(tiny_images):
+    with pytest.raises(ValueError, match="unknown perturbation 'jpg'; expected one of jpeg, blur, resize"):
+        pipeline.perturbed(tiny_images.select([0]), "jpg", 50)
+
+
+def test_objects_are_named_once(tiny_spacy, tmp_path, monkeypatch):
+    captions = ["a red car next to a green tree", "in the snow", ""]
+    first = pipeline.name_objects(captions, tiny_spacy, tmp_path)
+    assert first == object_phrases(captions, tiny_spacy) == [["car", "tree"], ["snow"], []]
+    monkeypatch.setattr(pipeline, "object_phrases", None)
+    assert pipeline.name_objects(captions, tiny_spacy, tmp_path) == first
