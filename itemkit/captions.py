@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from itemkit.network import load_network, network_spec
+from itemkit.network import Batches, load_network, network_spec
 
 PHRASES = {"noun": "N+", "modified noun": "A*N+"}  # patterns over parts of speech: A adjective, N noun
 
@@ -41,8 +41,7 @@ class Captioner:
 
     def __call__(self, images: list[Image.Image]) -> list[str]:
         """Return one caption for each of N RGB images; an empty string where the network has nothing to say."""
-        starts = range(0, len(images), self.batch_size)
-        return [text for start in starts for text in self._describe(images[start : start + self.batch_size])]
+        return self._in_batches(self._describe, images)
 
     def _describe(self, images: list[Image.Image]) -> list[str]:
         processor, network = self._network
@@ -60,6 +59,10 @@ class Captioner:
         # A caption that never ends would run past the last position, which some networks answer with an IndexError.
         text = self._network[1].config.get_text_config()
         return min(self.max_new_tokens, getattr(text, "max_position_embeddings", self.max_new_tokens + 1) - 1)
+
+    @cached_property
+    def _in_batches(self) -> Batches:
+        return Batches(self)
 
     @cached_property
     def _network(self):

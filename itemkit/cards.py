@@ -1,7 +1,8 @@
 """Read a data card: what code knows of a data set stands there and nowhere else."""
 
+import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,9 +12,10 @@ DATA_CARDS = Path(__file__).resolve().parents[1] / "data_cards"
 SPLITS = ("train", "validation", "test")
 SECTIONS = ("Motivation", "Composition", "Collection", "Preprocessing", "Uses", "Distribution", "Maintenance")
 REQUIRED_SECTIONS = {"long": SECTIONS, "wide": SECTIONS, "folder": ("Composition",)}  # by layout
-REQUIRED_COLUMNS = {"long": ("image", "generator", "content_id"), "wide": ("content_id",), "folder": ()}
-OPTIONAL_COLUMNS = ("split", "label")
+REQUIRED_COLUMNS = {"long": ("image", "generator"), "wide": ("content_id",), "folder": ()}
 TRUTH_COLUMNS = ("true_caption", "true_objects", "true_boxes")  # of a long data set; to check networks, never an input
+OPTIONAL_COLUMNS = {"long": ("content_id", "split", "label", *TRUTH_COLUMNS), "wide": ("split",), "folder": ()}
+UNKNOWN = "unknown"  # what a card says where nobody has looked; the loader then says so, too
 
 
 @dataclass(frozen=True)
@@ -24,22 +26,59 @@ class Card:
     path: Path  # the card's folder
     license: str
     repo: str
-    revision: str
+    revision: str  # "local", 40 hex digits, or "unknown"
     layout: str
     generators: dict[str, dict]  # our name -> family, year, value and whatever else the card says
     columns: dict[str, str] = field(default_factory=dict)  # our name -> the data set's
     splits: dict[str, str] = field(default_factory=dict)  # our name -> the data set's
-    real: object = "real"  # what the data set calls its real images
+    real: object = "real"  # what the data set calls its real images; None: only their label tells
+    labels: list = field(default_factory=lambda: [0, 1])  # what the data set calls real and generated
+    configuration: str | None = None  # of a hub data set that has several
+    pictures: int | None = None  # in all; None where unknown, as for gigabytes
+    gigabytes: float | None = None  # of the download
+    streamed: bool = False  # too large to be downloaded as a whole: only with a limit
+    video: bool = False  # the files are clips, and the frame in the middle of each is its picture
+    unverified: list[str] = field(default_factory=list)  # what the card assumes and nobody has seen
 
     @property
     def values(self) -> dict[str, object]:
         """What the data set calls "real" and each generator: a value (long), a column (wide) or a folder."""
-        return {"real": self.real} | {name: facts["value"] for name, facts in self.generators.items()}
+        real = {} if self.real is None else {"real": self.real}
+        return real | {name: facts["value"] for name, facts in self.generators.items()}
+
+    @property
+    def summary(self) -> str:
+        """Where the data set is, how large, and under which licence, for a line before it is fetched."""
+        size = "of unknown size" if self.gigabytes is None else f"{self.gigabytes:g} GB"
+        return f"{self.repo}, {size}, licence {self.license}"
+
+    @property
+    def has_contents(self) -> bool:
+        """Whether pictures may share what they show; otherwise each is a content of its own."""
+        return self.layout != "long" or "content_id" in self.columns
 
     @property
     def is_local(self) -> bool:
-        """Whether `repo`, as seen from the card, is a folder on this machine and not a hub id."""
-        return (self.path / self.repo).is_dir()
+        """Whether `repo` is a folder, as seen from the card, and not a hub id."""
+        return self.repo.startswith(".") or (self.path / self.repo).is_dir()
+
+    @property
+    def folder(self) -> Path:
+        """Where a local data set lies.
+
+        Raises:
+            FileNotFoundError: it is not there; the message says where to read how to get it.
+        """
+        if not (folder := self.path / self.repo).is_dir():
+            raise FileNotFoundError(f"card {self.name}: {folder} is not there; {self.path / 'README.md'} says how to get it")
+        return folder
+
+    def is_streamed(self, limit: int | None) -> bool:
+        """Whether only the first rows are read, over the network: always, or since `limit` asks for no more.
+
+        In wide layout all pictures of a content lie in one row, so that its first rows are the first contents.
+        """
+        return self.streamed or (self.layout == "wide" and limit is not None and not self.is_local)
 
 
 def read_card(path: str | Path) -> Card:
@@ -60,21 +99,108 @@ def read_card(path: str | Path) -> Card:
         raise ValueError(f"card {file} lacks {', '.join(lacking)}")
     known = set(Card.__dataclass_fields__) - {"name", "path", "license"}
     check_names(f"entry of itemkit in card {file}:", block, sorted(known))
-    columns = (
-        REQUIRED_COLUMNS[block["layout"]] + OPTIONAL_COLUMNS + (TRUTH_COLUMNS if block["layout"] == "long" else ())
-    )
+    columns = REQUIRED_COLUMNS[block["layout"]] + OPTIONAL_COLUMNS[block["layout"]]
     check_names("entry of columns", block.get("columns", ()), columns)
     check_names("entry of splits", block.get("splits", ()), SPLITS)
-    unknown = {"family": "unknown", "year": "unknown"}
+    unknown = {"family": UNKNOWN, "year": UNKNOWN}
     block["generators"] = {one["name"]: unknown | {"value": one["name"]} | one for one in block["generators"]}
+    block |= {name: None for name in ("pictures", "gigabytes") if block.get(name) == UNKNOWN}
     card = Card(name=file.parent.name, path=file.parent, license=str(front["license"]), **block)
     if card.is_local and card.revision != "local":
         raise ValueError(f"card {file} has revision {card.revision!r}; expected 'local', as {card.repo!r} is a folder")
-    if not card.is_local and not re.fullmatch("[0-9a-f]{40}", str(card.revision)):
+    if not card.is_local and card.revision != UNKNOWN and not re.fullmatch("[0-9a-f]{40}", str(card.revision)):
         raise ValueError(
-            f"card {file} has revision {card.revision!r}; expected 40 hex digits, as {card.repo!r} is no folder here"
+            f"card {file} has revision {card.revision!r}; expected 40 hex digits, as {card.repo!r} is no folder here, "
+            f"or {UNKNOWN!r}: then the newest one is looked up once, and kept"
         )
+    if len(card.labels) != 2:
+        raise ValueError(f"card {file} has labels {card.labels!r}; expected two: of real images, and of generated ones")
     return card
+
+
+def source_names(card: Card, feature: object = None) -> dict[Hashable, str]:
+    """Return our name for each value of a long data set's generator column.
+
+    Args:
+        card: of the data set.
+        feature: of the column. If it is a ClassLabel, with a name for each number, the card may use either.
+
+    Raises:
+        ValueError: the card uses numbers, and the data set gives one of them the name of another generator.
+    """
+    told = getattr(feature, "names", None) or []
+    coded = {told.index(value) if value in told else value: name for name, value in card.values.items()}
+    plain = {_letters(name): name for name in card.values}
+    for number, name in enumerate(told):
+        if plain.get(_letters(name), coded.get(number)) != coded.get(number):
+            raise ValueError(
+                f"card {card.name} says that {number} is {coded.get(number)}, but the data set calls it {name!r}; "
+                "correct the order of the card's generators"
+            )
+    return coded
+
+
+def source_of(card: Card, names: dict[Hashable, str], value: Hashable, label: Hashable = None) -> str | None:
+    """Return "real" or the name of the generator of one row, None for a value that the card does not name.
+
+    A row whose label says real is real, whatever its generator column holds, unless that is a generator. If the card
+    says `real: null`, not even then: a data set may keep its real images with the generator that they were paired with.
+
+    Args:
+        card: of the data set.
+        names: as source_names returns them.
+        value: what the generator column holds.
+        label: what the label column holds; None if there is none.
+
+    Raises:
+        ValueError: a label that is none of the card's two, or contradicts the generator.
+    """
+    source = names.get(value)
+    if label is None:
+        return source
+    if label not in card.labels:
+        real, generated = card.labels
+        raise ValueError(
+            f"card {card.name}: a row has label {label!r}; expected {real!r} (real) or {generated!r} (generated)"
+        )
+    is_real = label == card.labels[0]
+    if source is None or card.real is None:
+        return "real" if is_real else source
+    if is_real != (source == "real"):
+        raise ValueError(f"card {card.name}: a row of {source} has label {label!r}, which contradicts its generator")
+    return source
+
+
+def part_splits(card: Card, parts: list[str]) -> dict[str, str]:
+    """Return the split that each part of a data set is, by its name; nothing if a column or a hash decides.
+
+    A data set in several parts but without validation rows has "train+validation": split_of divides it.
+
+    Raises:
+        ValueError: a part whose name is no split, here or on the card.
+    """
+    if "split" in card.columns or len(parts) == 1:
+        return {}
+    ours = {card.splits.get(split, split): split for split in SPLITS}
+    check_names(f"split of card {card.name}:", parts, ours)
+    splits = {part: ours[part] for part in parts}
+    if "validation" in splits.values():
+        return splits
+    return {part: "train+validation" if split == "train" else split for part, split in splits.items()}
+
+
+def split_of(content_id: str, part: str | None = None) -> str:
+    """Return the split of a content by a hash of its id: the same on every machine, for ever.
+
+    Args:
+        content_id: what a picture shows.
+        part: what part_splits says of its part. None gives 60 % train, 10 % validation and 30 % test,
+            "train+validation" 6 : 1, and a split gives itself.
+    """
+    if part in SPLITS:
+        return part
+    tenth = int(hashlib.sha256(content_id.encode()).hexdigest(), 16) % (10 if part is None else 7)
+    return "train" if tenth < 6 else "validation" if tenth < 7 else "test"
 
 
 def check_names(kind: str, given: Iterable, known: Iterable) -> None:
@@ -105,6 +231,10 @@ def _lacking(front: dict, block: dict, text: str) -> list[str]:
         lacking += [f"itemkit.columns.{name}" for name in REQUIRED_COLUMNS[layout] if name not in columns]
     sections = REQUIRED_SECTIONS.get(layout, SECTIONS)
     return lacking + [f"section '{name}'" for name in sections if not _section(text, name)]
+
+
+def _letters(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())
 
 
 def _section(text: str, name: str) -> str:

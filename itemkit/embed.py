@@ -1,5 +1,6 @@
 """Put images and texts on the same unit sphere."""
 
+import json
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from itemkit.network import network_spec
+from itemkit.hub import fetch
+from itemkit.network import OPEN_CLIP_FILES, Batches, check_device, damage_named, network_spec
 
 RESIZE_MODES = ("own", "squash", "longest", "shortest")
 PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
-HUB_FILES = ["open_clip*.json", "open_clip*.safetensors", "*token*", "vocab*", "merges.txt", "spiece.model"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class ClipEncoder:
 
         def encode(batch):
             pixels = torch.stack([preprocess(image) for image in batch])  # (B, 3, height, width)
-            return network.encode_image(pixels.to(self.device, getattr(torch, self.dtype)), normalize=True)  # (B, D)
+            return network.encode_image(pixels.to(self.device, getattr(torch, self.dtype)))  # (B, D)
 
         return self._encode(encode, images)
 
@@ -66,39 +67,57 @@ class ClipEncoder:
         if cut:
             message = f"{len(cut)} of {len(texts)} texts exceed the {tokenize.context_length} tokens of {self.name}"
             warnings.warn(f"{message} and lose their end; the first is {cut[0]!r}", stacklevel=2)
-        return self._encode(lambda batch: network.encode_text(tokenize(batch).to(self.device), normalize=True), texts)
+        return self._encode(lambda batch: network.encode_text(tokenize(batch).to(self.device)), texts)
 
     def is_cut(self, texts: list[str]) -> list[bool]:
         """Return for each text whether it is longer than the network's context, and so loses its end."""
         tokenize = self._network[2]
-        length = tokenize.context_length
-        # One more position leaves a text that fits as it was; one that does not fit moves its end token there.
-        return (tokenize(texts) != tokenize(texts, context_length=length + 1)[:, :length]).any(dim=1).tolist()
+        longer = tokenize([*texts, ""], context_length=tokenize.context_length + 1)[:, -1]  # (N + 1,)
+        return (
+            longer[:-1] != longer[-1]
+        ).tolist()  # with one more position a text that fits ends in padding, as "" does
 
     def _encode(self, encode, items: list) -> np.ndarray:
         import torch
 
-        starts = range(0, len(items), self.batch_size)
+        def unit(batch: list) -> list[np.ndarray]:  # in float32: a unit vector of half precision has no length of one
+            return list(torch.nn.functional.normalize(encode(batch).float(), dim=-1).cpu().numpy())
+
         with torch.inference_mode():
-            vectors = [encode(items[start : start + self.batch_size]).float().cpu().numpy() for start in starts]
-        return np.concatenate(vectors)
+            return np.stack(self._in_batches(unit, items))
+
+    @cached_property
+    def _in_batches(self) -> Batches:
+        return Batches(self)
 
     @cached_property
     def _network(self):
         import open_clip
 
-        folder = Path(self.name)
-        if not folder.is_dir():
-            from huggingface_hub import snapshot_download
-
-            folder = Path(snapshot_download(self.name, revision=self.revision, allow_patterns=HUB_FILES))
+        check_device(self.device)
+        folder = fetch(self.name, self.revision, patterns=OPEN_CLIP_FILES)
         if not list(folder.glob("open_clip*model.safetensors")):  # open_clip would go on to a pickle
             raise FileNotFoundError(f"{self.name} has no open_clip_model.safetensors")
+        check_activation(self.name, folder)
         source = f"local-dir:{folder.resolve()}"
-        network, preprocess = open_clip.create_model_from_pretrained(
-            source,
-            precision=PRECISIONS[self.dtype],
-            device=self.device,
-            image_resize_mode=None if self.resize_mode == "own" else self.resize_mode,
-        )
+        with damage_named(folder):
+            network, preprocess = open_clip.create_model_from_pretrained(
+                source,
+                precision=PRECISIONS[self.dtype],
+                device=self.device,
+                image_resize_mode=None if self.resize_mode == "own" else self.resize_mode,
+            )
         return network.eval(), preprocess, open_clip.get_tokenizer(source)  # open_clip hands it over in train mode
+
+
+def check_activation(name: str | Path, folder: Path) -> None:
+    """Raise a ValueError if OpenAI's weights are to run without QuickGELU, with which they were trained.
+
+    Nothing else would tell: the vectors change by a few thousandths, and every number after them.
+    """
+    config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
+    if "openai" in Path(name).name.lower() and not config["model_cfg"].get("quick_gelu"):
+        raise ValueError(
+            f"{name} holds weights of OpenAI, but its open_clip_config.json does not set quick_gelu; they were trained "
+            'with it. Take another repository, or a copy with `"quick_gelu": true` in model_cfg'
+        )

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import warnings
+from itertools import islice
 from pathlib import Path
 
 import imagehash
@@ -73,6 +74,31 @@ def aligned_bytes(encoded: bytes, side: int, quality: int = ALIGNED_QUALITY) -> 
     picture = ImageOps.fit(decode_image(encoded), (side, side), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
+def middle_frame(clip: bytes) -> bytes:
+    """Return the frame in the middle of a clip as a PNG file.
+
+    The first one would be unfair: some generators of clips start from a still image, and begin with nearly that.
+
+    Args:
+        clip: its bytes, in any container and codec that FFmpeg knows.
+
+    Raises:
+        UnreadableImage: no clip, a broken one, or one without a frame.
+    """
+    import av
+
+    try:
+        with av.open(io.BytesIO(clip)) as frames:
+            number = sum(1 for _ in frames.decode(video=0))  # counted, since containers are often wrong about it
+            frames.seek(0)
+            picture = next(islice(frames.decode(video=0), number // 2, None)).to_image()
+    except (av.FFmpegError, IndexError, StopIteration) as error:  # IndexError: sound without pictures
+        raise UnreadableImage(f"no clip that FFmpeg can decode: {error}") from error
+    file = io.BytesIO()
+    picture.save(file, "PNG")
     return file.getvalue()
 
 

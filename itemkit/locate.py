@@ -6,25 +6,28 @@ from pathlib import Path
 
 from PIL import Image
 
-from itemkit.network import load_network, network_spec
+from itemkit.network import Batches, load_network, network_spec
 
+FAMILIES = ("owlvit", "owlv2", "grounding-dino")  # as transformers calls them
 Found = tuple[tuple[float, float, float, float], float]  # box (x0, y0, x1, y1) in pixels, score in [0, 1]
 
 
 @dataclass(frozen=True)
 class ObjectLocator:
-    """A frozen open-vocabulary detector (OWL-ViT, arXiv 2205.06230) that gives one box for each phrase of an image.
+    """A frozen open-vocabulary detector that gives one box for each phrase of an image.
 
-    The library's own post-processing lets the phrases compete for each patch, so that "boat" vanishes beside "purple
-    boat". Here a phrase's box is the one of the patch that fits this phrase best, whatever else was asked.
+    OWL-ViT (arXiv 2205.06230), OWLv2 (arXiv 2306.09683) and Grounding DINO (arXiv 2303.05499). The library's own
+    post-processing lets the phrases of an image compete for each box, so that "boat" vanishes beside "purple boat".
+    Here a phrase's box is the one that fits this phrase best, whatever else was asked.
 
     Args:
-        name: a folder, or a hub id, of an OWL-ViT network.
+        name: a folder, or a hub id.
         revision: the 40-digit commit of a hub id.
         device: as torch writes it, e.g. "cpu" or "cuda".
         dtype: "float32", "bfloat16" or "float16".
-        threshold: the lowest score, in [0, 1], at which an object counts as found.
-        batch_size: images in one forward pass.
+        threshold: the lowest score, in [0, 1], at which an object counts as found. Scores of one network say nothing
+            about those of another.
+        batch_size: images in one forward pass; of Grounding DINO, which reads one phrase a pass, images with a phrase.
     """
 
     name: str | Path
@@ -49,39 +52,29 @@ class ObjectLocator:
         """
         if len(images) != len(phrases):
             raise ValueError(f"expected a list of phrases for each image; got {len(phrases)} for {len(images)} images")
-        found = []
-        for start in range(0, len(images), self.batch_size):
-            batch = slice(start, start + self.batch_size)
-            found += self._locate(images[batch], phrases[batch])
-        return found
+        if not any(phrases):
+            return [[] for _ in images]  # without loading the network
+        if self._family != "grounding-dino":
+            return self._in_batches(self._match, list(zip(images, phrases, strict=True)))
+        pairs = [(image, phrase) for image, named in zip(images, phrases, strict=True) for phrase in named]
+        found = iter(self._in_batches(self._ground, pairs))
+        return [[next(found) for _ in named] for named in phrases]
 
-    def _locate(self, images: list[Image.Image], phrases: list[list[str]]) -> list[list[Found | None]]:
-        queries = list(dict.fromkeys(phrase for of_image in phrases for phrase in of_image))
-        if not queries:
-            return [[] for _ in images]
-        boxes, scores = self._best(images, queries)
-        column = {query: index for index, query in enumerate(queries)}
-        return [
-            [self._found(boxes[row][column[phrase]], scores[row][column[phrase]]) for phrase in of_image]
-            for row, of_image in enumerate(phrases)
-        ]
-
-    def _found(self, box: list[float], score: float) -> Found | None:
-        return (tuple(box), score) if score >= self.threshold else None
-
-    def _best(self, images: list[Image.Image], queries: list[str]) -> tuple[list, list]:
-        """The best box (x0, y0, x1, y1) in pixels and its score, for each of N images and Q queries."""
+    def _match(self, batch: list[tuple[Image.Image, list[str]]]) -> list[list[Found | None]]:
+        """OWL-ViT and OWLv2: all patches of all images against all phrases, each phrase encoded once."""
         import torch
 
+        images, phrases = zip(*batch, strict=True)
+        queries = list(dict.fromkeys(phrase for named in phrases for phrase in named))
+        if not queries:
+            return [[] for _ in images]
         with torch.inference_mode():
-            logits, boxes = self._forward(images, queries)
-        scores, patch = logits.float().sigmoid().max(dim=1)  # (N, Q), (N, Q)
-        boxes = boxes.float().gather(1, patch[..., None].expand(-1, -1, 4))  # (N, Q, 4) centre and size in [0, 1]
-        corners = torch.cat([boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2], dim=-1)
-        size = torch.tensor([image.size * 2 for image in images], device=boxes.device)  # (N, 4)
-        return (corners.clamp(0, 1) * size[:, None]).tolist(), scores.tolist()
+            logits, boxes = self._patches(images, queries)  # (N, P, Q), (N, P, 4)
+        found = self._best(logits, boxes, images)
+        column = {query: index for index, query in enumerate(queries)}
+        return [[of_image[column[phrase]] for phrase in named] for of_image, named in zip(found, phrases, strict=True)]
 
-    def _forward(self, images: list[Image.Image], queries: list[str]):
+    def _patches(self, images: list[Image.Image], queries: list[str]):
         # The network's own forward would encode the queries once for every image; its parts encode them once in all.
         processor, network = self._network
         tokens = processor.tokenizer(
@@ -91,17 +84,69 @@ class ObjectLocator:
             max_length=network.config.text_config.max_position_embeddings,
             return_tensors="pt",
         ).to(self.device)
-        text = network.owlvit.get_text_features(**tokens).pooler_output  # (Q, d)
-        pixels = processor.image_processor(images, return_tensors="pt").pixel_values.to(self.device, network.dtype)
-        grid, _ = network.image_embedder(pixels)  # (N, rows, columns, width)
+        text = getattr(network, self._family).get_text_features(**tokens).pooler_output  # (Q, d)
+        grid, _ = network.image_embedder(self._pixels(list(images)))  # (N, rows, columns, width)
         patches = grid.flatten(1, 2)  # (N, P, width)
         logits, _ = network.class_predictor(patches, text.expand(len(images), -1, -1))  # (N, P, Q)
         return logits, network.box_predictor(patches, grid)  # (N, P, Q), (N, P, 4)
+
+    def _ground(self, pairs: list[tuple[Image.Image, str]]) -> list[Found | None]:
+        """Grounding DINO, whose boxes depend on every word they are asked with: one phrase for each image.
+
+        Images of other sizes go alone, since the padding they would get changes what the network sees at their edge.
+        """
+        import torch
+
+        processor, network = self._network
+        pixels = [self._pixels([image]) for image, _ in pairs]  # (1, 3, height, width) each
+        found = {}
+        for shape in dict.fromkeys(one.shape for one in pixels):
+            rows = [row for row, one in enumerate(pixels) if one.shape == shape]
+            texts, limit = [f"{pairs[row][1]}." for row in rows], network.config.max_text_len
+            tokens = processor.tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt")
+            with torch.inference_mode():
+                output = network(torch.cat([pixels[row] for row in rows]), **tokens.to(self.device))
+            logits = output.logits.amax(dim=2, keepdim=True)  # (N, P, 1): of the word that fits best
+            best = self._best(logits, output.pred_boxes, [pairs[row][0] for row in rows])
+            found |= {row: one for row, (one,) in zip(rows, best, strict=True)}
+        return [found[row] for row in range(len(pairs))]
+
+    def _best(self, logits, boxes, images: list[Image.Image]) -> list[list[Found | None]]:
+        """The best of P boxes, clipped to its image, for each of N images and Q phrases; None below the threshold."""
+        import torch
+
+        size = torch.tensor([image.size * 2 for image in images], device=boxes.device)[:, None]  # (N, 1, 4)
+        boxes = boxes.float()  # (N, P, 4): centre and size in [0, 1]
+        corners = torch.cat([boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2], dim=-1)
+        # OWLv2 pads an image to a square, below or to the right, and its boxes are parts of that.
+        whole = size.amax(dim=-1, keepdim=True) if self._family == "owlv2" else size
+        corners = torch.minimum((corners * whole).clamp(min=0), size)  # (N, P, 4) in pixels
+        seen = (corners[..., 2:] > corners[..., :2]).all(dim=-1)  # (N, P): not all of it in the padding
+        scores, place = logits.float().sigmoid().mul(seen[..., None]).max(dim=1)  # (N, Q), (N, Q)
+        corners = corners.gather(1, place[..., None].expand(-1, -1, 4))  # (N, Q, 4)
+        return [
+            [(tuple(box), score) if score >= self.threshold else None for box, score in zip(*of_image, strict=True)]
+            for of_image in zip(corners.tolist(), scores.tolist(), strict=True)
+        ]
+
+    def _pixels(self, images: list[Image.Image]):
+        processor, network = self._network
+        return processor.image_processor(images, return_tensors="pt").pixel_values.to(self.device, network.dtype)
+
+    @property
+    def _family(self) -> str:
+        return self._network[1].config.model_type
+
+    @cached_property
+    def _in_batches(self) -> Batches:
+        return Batches(self)
 
     @cached_property
     def _network(self):
         auto_class = "AutoModelForZeroShotObjectDetection"
         processor, network = load_network(auto_class, self.name, self.revision, self.device, self.dtype)
-        if network.config.model_type != "owlvit":  # others scale their boxes differently: wrong crops, and no error
-            raise ValueError(f"{self.name} is a {network.config.model_type!r} network; expected 'owlvit'")
+        if network.config.model_type not in FAMILIES:  # others scale their boxes differently: wrong crops, and no error
+            raise ValueError(
+                f"{self.name} is a {network.config.model_type!r} network; expected one of {', '.join(FAMILIES)}"
+            )
         return processor, network

@@ -4,10 +4,17 @@ The only module that the leaves `captions`, `locate` and `embed` share: one plac
 """
 
 import hashlib
-import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from itemkit.hub import fetch, is_commit
+
 DTYPES = ("float32", "bfloat16", "float16")
+# The files of a hub id that are fetched: no pickled weights, no code.
+TRANSFORMERS_FILES = ["*.json", "*.txt", "*.safetensors"]
+OPEN_CLIP_FILES = ["open_clip*.json", "open_clip*.safetensors", "*token*", "vocab*", "merges.txt", "spiece.model"]
 
 
 def network_digest(name: str | Path, revision: str | None = None) -> str:
@@ -25,10 +32,10 @@ def network_digest(name: str | Path, revision: str | None = None) -> str:
     """
     folder = Path(name)
     if not folder.is_dir():
-        if not re.fullmatch(r"[0-9a-f]{40}", revision or ""):
+        if not is_commit(revision):
             raise ValueError(
                 f"no folder {str(name)!r}, and as a hub id it has revision {revision!r}; expected the 40 hex "
-                "digits of a commit (huggingface_hub.model_info(name).sha tells the newest)"
+                "digits of a commit (itemkit.hub.resolve_revision looks up the newest, once)"
             )
         return f"{name}@{revision}"
     total = hashlib.sha256()
@@ -55,6 +62,76 @@ def network_spec(network) -> dict:
     return spec if network.dtype == "float32" else spec | {"batch_size": network.batch_size}
 
 
+class Batches:
+    """Apply a network to items batch by batch; a batch that does not fit into memory is halved, once.
+
+    Args:
+        network: a Captioner, ObjectLocator or ClipEncoder, for its name, batch_size and dtype.
+    """
+
+    def __init__(self, network) -> None:
+        self.name, self.size, self.dtype, self.halved = network.name, network.batch_size, network.dtype, False
+
+    def __call__(self, run: Callable[[list], list], items: list) -> list:
+        """Return the results of `run` for N items, in their order.
+
+        Raises:
+            MemoryError: half the batch does not fit either, or in half precision, where the batch size changes results.
+        """
+        results = []
+        while len(results) < len(items):
+            try:
+                results += run(items[len(results) : len(results) + self.size])
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._halve(error)
+        return results
+
+    def _halve(self, error: Exception) -> None:
+        if self.halved or self.size == 1 or self.dtype != "float32":
+            raise MemoryError(
+                f"{self.name}: no memory for {self.size} at once in {self.dtype}; set a smaller batch_size, or free "
+                "memory. What was computed before is kept"
+            ) from error
+        self.halved, self.size = True, self.size // 2
+        warnings.warn(f"{self.name}: out of memory, goes on with {self.size} at once; results stay", stacklevel=4)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether torch ran out of memory, on a GPU (which has a type for it) or not (which has only a text)."""
+    import torch
+
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+
+
+def check_device(device: str) -> None:
+    """Raise a ValueError if torch cannot compute on `device`; the message says what it can compute on."""
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, NotImplementedError, RuntimeError, ValueError) as error:
+        kinds = [kind for kind in ("cuda", "xpu", "mps") if getattr(torch, kind).is_available()]
+        raise ValueError(
+            f"device {device!r} is asked for, but this torch ({torch.__version__}) can use {' and '.join(['cpu', *kinds])}"
+            f" only ({str(error).splitlines()[0]}); set device accordingly, or install a torch for it"
+        ) from None
+
+
+@contextmanager
+def damage_named(folder: Path) -> Iterator[None]:
+    """Turn what safetensors says of a file that is cut short into a ValueError that names it and the remedy."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        raise ValueError(
+            f"the weights in {folder} are damaged ({error}); remove them, and they are fetched anew"
+        ) from None
+
+
 def load_network(auto_class: str, name: str | Path, revision: str | None, device: str, dtype: str):
     """Load a processor and a network by transformers: safetensors only, no remote code, every weight there, eval mode.
 
@@ -65,17 +142,29 @@ def load_network(auto_class: str, name: str | Path, revision: str | None, device
         (processor, network). The processor works on Pillow, whose resampling does not depend on torchvision's version.
 
     Raises:
-        OSError: no such network, or it has no safetensors file.
-        ValueError: the file lacks weights, which transformers would fill with random numbers.
+        HubError: it is not here and cannot be fetched; the message says what to do.
+        FileNotFoundError: it has no safetensors file.
+        OSError: the folder holds no network.
+        ValueError: no such device; or the file is cut short, or lacks weights, which transformers would fill with
+            random numbers.
     """
     import torch
     import transformers
 
-    safe = {"revision": revision, "trust_remote_code": False}
-    processor = transformers.AutoProcessor.from_pretrained(name, backend="pil", **safe)
-    network, report = getattr(transformers, auto_class).from_pretrained(
-        name, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True, **safe
-    )
+    check_device(device)
+    folder = fetch(name, revision, patterns=TRANSFORMERS_FILES)
+    if not list(folder.glob("*.safetensors")):
+        raise FileNotFoundError(
+            f"{name} has no safetensors file{f' at revision {revision}' if revision else ''}, and weights in other "
+            "formats, which may run code, are never loaded; on the hub a converted copy often waits as a pull request: "
+            "give the 40 digits of its commit as the revision"
+        )
+    processor = transformers.AutoProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
+    settings = {"use_safetensors": True, "output_loading_info": True, "trust_remote_code": False}
+    with damage_named(folder):
+        network, report = getattr(transformers, auto_class).from_pretrained(
+            folder, dtype=getattr(torch, dtype), **settings
+        )
     if report["missing_keys"]:
         raise ValueError(f"{name} lacks weights: {', '.join(sorted(report['missing_keys']))}")
     return processor, network.eval().to(device)

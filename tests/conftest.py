@@ -9,16 +9,25 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from random_networks import (
+    ADJECTIVES,
+    HALF,
+    NOUNS,
+    letter_tokenizer,
+    save_blip,
+    save_clip,
+    save_grounding_dino,
+    save_owl,
+    word_tokenizer,
+)
+from stand_in_hub import StandInHub
 
 HOME = tempfile.TemporaryDirectory(prefix="itemkit-tests-")
-os.environ["HF_HOME"] = HOME.name  # no test writes beside the user's own downloads
-os.environ["HF_HUB_OFFLINE"] = "1"  # and none needs the hub
+HUB = StandInHub()
+os.environ |= {"HF_HOME": HOME.name, "HF_DATASETS_CACHE": HOME.name}  # no test writes beside the user's own downloads
+os.environ |= {"HF_ENDPOINT": HUB.address, "HF_HUB_DISABLE_XET": "1"}  # and none needs the hub
+os.environ.pop("HF_HUB_OFFLINE", None)
 
-NOUNS = ("car", "tree", "house", "boat", "snow")
-ADJECTIVES = ("red", "green", "blue")
-OTHERS = ("a", "the", "next", "to", "in", "and")
-HALF = [0.5, 0.5, 0.5]
-SQUARE = {"height": 64, "width": 64}
 
 
 def make_picture(seed: int, width: int = 48, height: int = 40) -> Image.Image:
@@ -33,84 +42,61 @@ def encode(picture: Image.Image, format: str = "PNG", **options) -> bytes:
     return file.getvalue()
 
 
-def letter_tokenizer(length: int):
-    """A tokenizer in the format of CLIP's that spells every word: the start is not 0, the end is the highest number."""
-    from transformers import CLIPTokenizer
+@pytest.fixture
+def hub():
+    """A hub that holds nothing yet."""
+    HUB.folders, HUB.gated, HUB.moved, HUB.down, HUB.cut, HUB.asked = {}, set(), "", False, None, []
+    yield HUB
+    HUB.folders, HUB.down, HUB.cut = {}, False, None
 
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    pieces = ["<pad>", *letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    vocabulary = {piece: number for number, piece in enumerate(pieces)}
-    return CLIPTokenizer(vocab=vocabulary, merges=[], pad_token="<pad>", model_max_length=length)
+
+TOWER = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 
 @pytest.fixture(scope="session")
 def tiny_captioner(tmp_path_factory) -> Path:
-    import torch
-    from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration, BlipProcessor
-    from transformers import BlipImageProcessorPil as Pixels
+    spread = TOWER | {"initializer_range": 0.5}  # wide enough that different pictures have different captions
+    tokenizer = word_tokenizer()
+    text = spread | {"vocab_size": len(tokenizer), "max_position_embeddings": 12, "encoder_hidden_size": 32}
+    text |= {"bos_token_id": 2, "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0}
+    config = {"text_config": text, "vision_config": spread | {"image_size": 64, "patch_size": 16}}
+    return save_blip(tmp_path_factory.mktemp("captioner"), config, tokenizer, 64)
 
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *NOUNS, *ADJECTIVES, *OTHERS]
-    tokenizer = BertTokenizer(vocab={word: number for number, word in enumerate(words)})
-    size = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    spread = {"initializer_range": 0.5}  # wide enough that different pictures have different captions
-    text = size | spread | {"vocab_size": len(words), "max_position_embeddings": 12}
-    text |= {"bos_token_id": 2, "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0, "encoder_hidden_size": 32}
-    vision = size | spread | {"image_size": 64, "patch_size": 16}
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        network = BlipForConditionalGeneration(BlipConfig(text_config=text, vision_config=vision))
-    folder = tmp_path_factory.mktemp("captioner")
-    network.save_pretrained(folder)
-    BlipProcessor(Pixels(size=SQUARE, image_mean=HALF, image_std=HALF), tokenizer).save_pretrained(folder)
-    return folder
+
+def save_tiny_owl(folder: Path, family: str) -> Path:
+    tokenizer = letter_tokenizer(16)
+    text = TOWER | {"vocab_size": len(tokenizer), "max_position_embeddings": 16}
+    config = {"text_config": text, "vision_config": TOWER | {"image_size": 64, "patch_size": 16}, "projection_dim": 32}
+    return save_owl(folder, family, config, tokenizer, 64)
 
 
 @pytest.fixture(scope="session")
 def tiny_detector(tmp_path_factory) -> Path:
-    import torch
-    from transformers import OwlViTConfig, OwlViTForObjectDetection, OwlViTProcessor
-    from transformers import OwlViTImageProcessorPil as Pixels
+    return save_tiny_owl(tmp_path_factory.mktemp("detector"), "owlvit")
 
-    tokenizer = letter_tokenizer(16)
-    size = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    text = size | {"vocab_size": len(tokenizer), "max_position_embeddings": 16}
-    vision = size | {"image_size": 64, "patch_size": 16}
-    config = OwlViTConfig(text_config=text, vision_config=vision, projection_dim=32, initializer_range=0.3)
-    with torch.random.fork_rng():
-        torch.manual_seed(2)
-        network = OwlViTForObjectDetection(config)
-        with torch.no_grad():  # logits are plain cosines: scores spread around 0.5
-            network.class_head.logit_scale.weight.zero_(), network.class_head.logit_scale.bias.zero_()
-            network.class_head.logit_shift.weight.zero_(), network.class_head.logit_shift.bias.zero_()
-    folder = tmp_path_factory.mktemp("detector")
-    network.save_pretrained(folder)
-    pixels = Pixels(size=SQUARE, image_mean=HALF, image_std=HALF, do_center_crop=False)
-    OwlViTProcessor(pixels, tokenizer).save_pretrained(folder)
-    return folder
+
+@pytest.fixture(scope="session")
+def tiny_grounding_dino(tmp_path_factory) -> Path:
+    tokenizer = word_tokenizer()
+    swin = {"model_type": "swin", "image_size": 64, "embed_dim": 8, "depths": [1, 1, 1], "num_heads": [1, 2, 2]}
+    swin |= {"window_size": 4, "out_features": ["stage2", "stage3"], "out_indices": [2, 3], "initializer_range": 0.3}
+    text = TOWER | {"model_type": "bert", "vocab_size": len(tokenizer), "max_position_embeddings": 32}
+    config = {"backbone_config": swin, "text_config": text | {"initializer_range": 0.5}, "d_model": 32, "max_text_len": 16}
+    config |= {"encoder_layers": 1, "decoder_layers": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "num_queries": 20}
+    config |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "num_feature_levels": 3, "init_std": 0.2}
+    pixels = {"shortest_edge": 64, "longest_edge": 96}
+    return save_grounding_dino(tmp_path_factory.mktemp("grounding-dino"), config, tokenizer, pixels)
 
 
 @pytest.fixture(scope="session")
 def tiny_clip(tmp_path_factory) -> Path:
-    import json
-
-    import torch
-    from open_clip import CLIP
-    from safetensors.torch import save_file
-
     tokenizer = letter_tokenizer(77)
     text = {"context_length": 77, "vocab_size": len(tokenizer), "width": 32, "heads": 2, "layers": 1}
-    vision = {"image_size": 64, "patch_size": 16, "width": 32, "head_width": 16, "layers": 1}
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        network = CLIP(embed_dim=16, vision_cfg=vision, text_cfg=text)
-    folder = tmp_path_factory.mktemp("clip")
     text |= {"hf_tokenizer_name": "local", "tokenizer_kwargs": {"clean": "lower"}}
+    vision = {"image_size": 64, "patch_size": 16, "width": 32, "head_width": 16, "layers": 1}
     pixels = {"size": 64, "mean": HALF, "std": HALF, "interpolation": "bicubic", "resize_mode": "shortest"}
-    config = {"model_cfg": {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}, "preprocess_cfg": pixels}
-    (folder / "open_clip_config.json").write_text(json.dumps(config))
-    save_file(network.state_dict(), folder / "open_clip_model.safetensors")
-    tokenizer.save_pretrained(folder)
-    return folder
+    model = {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}
+    return save_clip(tmp_path_factory.mktemp("clip"), model, pixels, tokenizer)
 
 
 @pytest.fixture(scope="session")

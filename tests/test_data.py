@@ -10,7 +10,7 @@ from conftest import CARD, encode, make_picture
 from PIL import Image
 from scipy.fft import dctn
 
-from itemkit.cards import DATA_CARDS
+from itemkit.cards import DATA_CARDS, split_of
 from itemkit.data import decode_image, image_id, inspect_images, load_images, read_card
 from itemkit.images import UnreadableImage
 
@@ -171,8 +171,8 @@ def test_values_and_splits_are_translated(tmp_path):
 @pytest.mark.parametrize(
     "column, row, value, message",
     [
-        ("label", 1, 0, "row 1 has a label that contradicts its generator"),
-        ("split", 0, "test", "content id 'a' stands in more than one split"),
+        ("label", 1, 0, "a row of smooth has label 0, which contradicts its generator"),
+        ("label", 1, 2, r"a row has label 2; expected 0 \(real\) or 1 \(generated\)"),
         ("generator", 3, "dalle", "value of card .* for a generator: 'dalle'; expected one of real, smooth, noisy"),
     ],
 )
@@ -185,12 +185,56 @@ def test_a_table_that_contradicts_itself_or_its_card_is_refused(tmp_path, column
         load_images(read_card(write_card(tmp_path, CARD)))
 
 
+def test_a_content_in_two_splits_stays_in_the_later_one_and_is_told(tmp_path):
+    table = {"label": [0, 1] * 3, "generator": ["real", "smooth"] * 3, "content_id": list("aabbaa")}
+    table["split"] = ["train"] * 4 + ["test"] * 2
+    write_table(tmp_path, image=[cell(seed) for seed in range(6)], **table)
+    message = "1 content ids stand in more than one split, such as 'a'; their 2 pictures in train or validation are left"
+    with pytest.warns(UserWarning, match=message):
+        images = load_images(read_card(write_card(tmp_path, CARD)))
+    assert list(zip(images["content_id"], images["split"], strict=True)) == [("b", "train")] * 2 + [("a", "test")] * 2
+
+
+def test_only_the_label_tells_what_is_real_if_the_card_says_so(tmp_path):
+    generators = ["smooth", "smooth", "noisy", "noisy"]  # as GenImage keeps photographs with each generator
+    write_table(
+        tmp_path,
+        image=[cell(seed) for seed in range(4)],
+        label=[0, 1, 0, 1],
+        generator=generators,
+        content_id=list("aabb"),
+        split=["train"] * 4,
+    )
+    images = load_images(read_card(write_card(tmp_path, CARD.replace("  layout: long", "  real: null\n  layout: long"))))
+    assert list(images["generator"]) == ["real", "smooth", "real", "noisy"] and list(images["label"]) == [0, 1, 0, 1]
+
+
 def write_folders(root):
     for number, name in enumerate(("real/a.png", "real/deep/b.png", "sdxl/a.jpg", "flux-pro/c.png")):
         file = root / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(encode(make_picture(number), "JPEG" if name.endswith("jpg") else "PNG"))
     (root / "real" / ".hidden").write_text("no picture")
+
+
+def test_a_folder_of_a_generator_that_is_not_asked_for_may_be_missing(tmp_path):
+    write_folders(write_card(tmp_path, FOLDER_CARD))
+    (tmp_path / "metadata.csv").write_text("file_name,content_id\nflux-pro/c.png,7\n")
+    (tmp_path / "flux-pro").rename(tmp_path.parent / f"{tmp_path.name}-flux")
+    images = load_images(read_card(tmp_path), generators=["sdxl"])
+    assert list(images["generator"]) == ["real", "real", "sdxl"]
+    with pytest.raises(ValueError, match="unknown folder of card .* 'flux-pro'; expected one of real, sdxl"):
+        load_images(read_card(tmp_path))
+
+
+def test_only_the_pictures_that_are_asked_for_are_read(tmp_path, monkeypatch):
+    from itemkit import data
+
+    write_folders(write_card(tmp_path, FOLDER_CARD))
+    read = []
+    monkeypatch.setattr(data, "_identify", lambda row: read.append(row["image"]) or {"image_id": f"{len(read):016}"})
+    images = load_images(read_card(tmp_path), splits=["test"])
+    assert len(read) == len(images) < 4
 
 
 def test_folder_layout(tmp_path):
@@ -226,11 +270,9 @@ def test_a_missing_folder_is_named(tmp_path):
 
 
 def test_the_split_by_hash_has_the_promised_shares():
-    from itemkit.data import _split_of
-
-    shares = pd.Series([_split_of(f"scene {number}") for number in range(5000)]).value_counts(normalize=True)
+    shares = pd.Series([split_of(f"scene {number}") for number in range(5000)]).value_counts(normalize=True)
     np.testing.assert_allclose(shares[["train", "validation", "test"]], [0.6, 0.1, 0.3], atol=0.02)
-    assert [_split_of(name) for name in ("a", "kitchen", "")] == ["test", "train", "test"]  # for ever
+    assert [split_of(name) for name in ("a", "kitchen", "")] == ["test", "train", "test"]  # for ever
 
 
 # decoding

@@ -1,0 +1,122 @@
+"""Take the first rows of a data set that is too large, or too many, to be downloaded."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import product
+
+import fsspec
+import numpy as np
+from datasets import IterableDataset
+
+from itemkit.cards import SPLITS, Card, check_names, part_splits, source_names, source_of, split_of
+from itemkit.images import encoded_bytes, image_id
+
+FILES = 64  # of a part, that are looked into: more would be a download
+IDLE = 200  # rows of a file in a row that give nothing new, after which it is left
+IDLE_FILES = 8  # files in a row that give nothing new, after which their part is: it may lack what is still sought
+
+
+def first_rows(parts: Mapping[str, IterableDataset], card: Card, sources: tuple[str, ...], limit: int) -> Iterator[dict]:
+    """Yield one row for each image until each split of each source has `limit` content ids, or enough was looked at.
+
+    Pictures of one content lie together, so that files are read in their order. Pictures without content ids are often
+    sorted by generator, so that files are read in a random one, the same each time, and a few rows of each.
+
+    Args:
+        parts: as datasets.load_dataset(..., streaming=True) returns them.
+        card: of the data set, in wide or long layout.
+        sources: "real" and the names of generators; others are passed over.
+        limit: content ids of each split and source.
+
+    Returns:
+        Dicts of image ({"bytes", "path"}), generator, content_id and split.
+
+    Raises:
+        ValueError: a column that is not there, or a source of which no image was found; the message says what was.
+    """
+    columns = [*card.columns.values(), *(card.values[one] for one in sources if card.layout == "wide")]
+    splits, seen, found = part_splits(card, list(parts)), Counter(), Counter()
+    for name, part in parts.items():
+        check_names(f"column of card {card.name}:", columns, part.column_names or columns)
+        split = splits.get(name)
+        chosen = {group: set() for group in product(SPLITS if split is None else split.split("+"), sources)}
+        names = source_names(card, (part.features or {}).get(card.columns.get("generator")))
+        barren = 0
+        for rows in _files(part.select_columns(columns), card):
+            if barren == IDLE_FILES or not _wanted(chosen, limit):
+                break
+            before = found.total()
+            for one in _new(rows, card, names, split, chosen, limit, seen):
+                found[one["generator"]] += 1
+                yield one
+            barren = 0 if found.total() > before else barren + 1
+    if missing := [source for source in sources if not found[source]]:
+        raise ValueError(
+            f"card {card.name}: none of the first {seen.total()} rows is of {missing[0]}, called "
+            f"{card.values.get(missing[0])!r} there; the rows are of {', '.join(map(repr, seen)) or 'nothing'}"
+        )
+
+
+def _new(
+    rows: IterableDataset, card: Card, names: dict, split: str | None, chosen: dict, limit: int, seen: Counter
+) -> Iterator[dict]:
+    """The images of one file that are still sought, until nothing new has come for a while; keeps both counts."""
+    sources, idle = tuple(dict.fromkeys(source for _, source in chosen)), 0
+    for row in rows:
+        seen[row.get(card.columns.get("generator"))] += 1
+        idle += 1
+        for one in _wide(row, card, sources) if card.layout == "wide" else _long(row, card, sources, names):
+            one["split"] = _split(row, card, split, one["content_id"])
+            contents = chosen.get((one["split"], one["generator"]))
+            if contents is not None and (one["content_id"] in contents or len(contents) < limit):
+                contents.add(one["content_id"])
+                idle = 0
+                yield one
+        if idle == IDLE or not _wanted(chosen, limit):
+            return
+
+
+def _wanted(chosen: dict[tuple[str, str], set], limit: int) -> bool:
+    return any(len(contents) < limit for contents in chosen.values())
+
+
+def _files(part: IterableDataset, card: Card) -> Iterator[IterableDataset]:
+    encoded = part if part.features is None else part.decode(False)
+    files = range(part.num_shards)
+    if not card.has_contents:
+        files = np.random.default_rng(0).permutation(part.num_shards).tolist()
+    for file in files[:FILES]:
+        yield encoded.shard(part.num_shards, file)
+
+
+def _wide(row: dict, card: Card, sources: tuple[str, ...]) -> Iterator[dict]:
+    content = str(row[card.columns["content_id"]])
+    for source in sources:
+        yield {"image": _encoded(row[card.values[source]]), "generator": source, "content_id": content}
+
+
+def _long(row: dict, card: Card, sources: tuple[str, ...], names: dict) -> Iterator[dict]:
+    label = row[card.columns["label"]] if "label" in card.columns else None
+    source = source_of(card, names, row[card.columns["generator"]], label)
+    if source in sources:
+        image = _encoded(row[card.columns["image"]])
+        content = str(row[card.columns["content_id"]]) if card.has_contents else image_id(encoded_bytes(image))
+        yield {"image": image, "generator": source, "content_id": content}
+
+
+def _encoded(cell: dict | bytes | None) -> dict:
+    """A cell of the image column with its bytes, wherever it points to."""
+    if not isinstance(cell, dict):
+        return {"bytes": cell, "path": None}
+    if cell["bytes"] is None and cell["path"]:
+        with fsspec.open(cell["path"]) as file:
+            return {"bytes": file.read(), "path": None}
+    return {"bytes": cell["bytes"], "path": None}
+
+
+def _split(row: dict, card: Card, part: str | None, content: str) -> str:
+    if "split" not in card.columns:
+        return split_of(content, part)
+    ours = {card.splits.get(split, split): split for split in SPLITS}
+    check_names(f"split of card {card.name}:", [row[card.columns["split"]]], ours)
+    return ours[row[card.columns["split"]]]
