@@ -15,6 +15,8 @@ usage: ./run_all.sh [PROFILE]               run notebooks 00 to 08 and put table
        ./run_all.sh --check [PROFILE]       run, then compare the tables with results/reference/; exit with 1, and list
                                             which differ by how much, if any differs beyond the tolerance or is missing
        ./run_all.sh --reference [PROFILE]   run, then write results/reference/ anew from it (tables up to 64 kB)
+       ./run_all.sh [PROFILE] --dry-run     show what a run would fetch, from where, how large, under which licence,
+                                            whether it can be reached, and about how long the run would take here
        ./run_all.sh test                    run the tests (further arguments go to pytest)
        ./run_all.sh lab                     open JupyterLab in notebooks/ (further arguments go to JupyterLab)
        ./run_all.sh --help                  show this
@@ -61,19 +63,28 @@ set_up() { # sets $python to that of the environment, and installs into it what 
   echo "$wanted" >"$stamp"
 }
 
+is_option() { # also sets $option; an option may stand before or after the profile
+  case "${1:-}" in
+    -h | --help) usage && exit ;;
+    --check | --reference | --dry-run) option="$1" ;;
+    -*) fail "unknown option '$1'; expected one of: --check, --reference, --dry-run, --help" ;;
+    *) return 1 ;;
+  esac
+}
+
 option=""
-case "${1:-}" in
-  -h | --help) usage && exit ;;
-  --check | --reference) option="$1" && shift ;;
-  -*) fail "unknown option '$1'; expected one of: --check, --reference, --help" ;;
-esac
+if is_option "${1:-}"; then shift; fi
 command="${1:-toyworld}"
 if [ $# -gt 0 ]; then shift; fi
+case "$command" in
+  test | lab) ;; # whose options are not ours
+  *) if [ -z "$option" ] && is_option "${1:-}"; then shift; fi ;;
+esac
 case "$option$command" in
   test | lab) ;;
   *)
     [ -f "notebooks/params/$command.yaml" ] || fail "unknown profile '$command'; expected one of: $(profiles)(or test, lab, --help)"
-    [ $# -eq 0 ] || fail "a profile takes no further arguments, got '$*'; options stand before it, its values in" \
+    [ $# -eq 0 ] || fail "a profile takes one option and no further arguments, got '$*'; its values stand in" \
       "notebooks/params/$command.yaml"
     ;;
 esac

@@ -50,7 +50,8 @@ class Card:
     def summary(self) -> str:
         """Where the data set is, how large, and under which licence, for a line before it is fetched."""
         size = "of unknown size" if self.gigabytes is None else f"{self.gigabytes:g} GB"
-        return f"{self.repo}, {size}, licence {self.license}"
+        place = "a folder here" if self.is_local else f"{self.repo}, {size}"
+        return f"{place}, licence {self.license}"
 
     @property
     def has_contents(self) -> bool:
@@ -70,7 +71,9 @@ class Card:
             FileNotFoundError: it is not there; the message says where to read how to get it.
         """
         if not (folder := self.path / self.repo).is_dir():
-            raise FileNotFoundError(f"card {self.name}: {folder} is not there; {self.path / 'README.md'} says how to get it")
+            raise FileNotFoundError(
+                f"card {self.name}: {folder} is not there; {self.path / 'README.md'} says how to get it"
+            )
         return folder
 
     def is_streamed(self, limit: int | None) -> bool:
@@ -105,7 +108,8 @@ def read_card(path: str | Path) -> Card:
     unknown = {"family": UNKNOWN, "year": UNKNOWN}
     block["generators"] = {one["name"]: unknown | {"value": one["name"]} | one for one in block["generators"]}
     block |= {name: None for name in ("pictures", "gigabytes") if block.get(name) == UNKNOWN}
-    card = Card(name=file.parent.name, path=file.parent, license=str(front["license"]), **block)
+    license = front.get("license_name", "other") if front["license"] == "other" else front["license"]
+    card = Card(name=file.parent.name, path=file.parent, license=str(license), **block)
     if card.is_local and card.revision != "local":
         raise ValueError(f"card {file} has revision {card.revision!r}; expected 'local', as {card.repo!r} is a folder")
     if not card.is_local and card.revision != UNKNOWN and not re.fullmatch("[0-9a-f]{40}", str(card.revision)):

@@ -313,7 +313,8 @@ def _facts(card: Card, part: datasets.Dataset, images: datasets.Dataset, split: 
     columns = {theirs: ours for ours, theirs in card.columns.items() if ours != "image"}
     check_names(f"column of card {card.name}:", columns, part.column_names)
     facts = part.select_columns(list(columns)).to_pandas().rename(columns=columns)
-    facts["content_id"] = facts["content_id"].astype(str) if card.has_contents else _identified(card, images)["image_id"][:]
+    contents = facts["content_id"].astype(str) if card.has_contents else _identified(card, images)["image_id"][:]
+    facts["content_id"] = contents
     if "split" not in facts:
         return facts.assign(split=[split_of(content, split) for content in facts["content_id"]])
     ours = {card.splits.get(name, name): name for name in SPLITS}

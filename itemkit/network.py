@@ -12,6 +12,7 @@ from pathlib import Path
 from itemkit.hub import fetch, is_commit
 
 DTYPES = ("float32", "bfloat16", "float16")
+SLOW_ON_PILLOW = ("owlv2",)  # whose processor takes 0.3 s for a picture there, longer than the network on a GPU
 # The files of a hub id that are fetched: no pickled weights, no code.
 TRANSFORMERS_FILES = ["*.json", "*.txt", "*.safetensors"]
 OPEN_CLIP_FILES = ["open_clip*.json", "open_clip*.safetensors", "*token*", "vocab*", "merges.txt", "spiece.model"]
@@ -115,7 +116,7 @@ def check_device(device: str) -> None:
         kinds = [kind for kind in ("cuda", "xpu", "mps") if getattr(torch, kind).is_available()]
         raise ValueError(
             f"device {device!r} is asked for, but this torch ({torch.__version__}) can use {' and '.join(['cpu', *kinds])}"
-            f" only ({str(error).splitlines()[0]}); set device accordingly, or install a torch for it"
+            f" only ({str(error).splitlines()[0].partition('. ')[0]}); set device accordingly, or install a torch for it"
         ) from None
 
 
@@ -139,7 +140,8 @@ def load_network(auto_class: str, name: str | Path, revision: str | None, device
         auto_class: the transformers class that loads the network, e.g. "AutoModelForImageTextToText".
 
     Returns:
-        (processor, network). The processor works on Pillow, whose resampling does not depend on torchvision's version.
+        (processor, network). The processor works on Pillow, whose resampling does not depend on torchvision's version,
+        but for SLOW_ON_PILLOW.
 
     Raises:
         HubError: it is not here and cannot be fetched; the message says what to do.
@@ -159,7 +161,9 @@ def load_network(auto_class: str, name: str | Path, revision: str | None, device
             "formats, which may run code, are never loaded; on the hub a converted copy often waits as a pull request: "
             "give the 40 digits of its commit as the revision"
         )
-    processor = transformers.AutoProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
+    family = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type
+    backend = "torchvision" if family in SLOW_ON_PILLOW else "pil"
+    processor = transformers.AutoProcessor.from_pretrained(folder, backend=backend, trust_remote_code=False)
     settings = {"use_safetensors": True, "output_loading_info": True, "trust_remote_code": False}
     with damage_named(folder):
         network, report = getattr(transformers, auto_class).from_pretrained(

@@ -1,7 +1,7 @@
-"""Run the notebooks of a profile in order: `python -m itemkit.run PROFILE [--check | --reference]`.
+"""Run the notebooks of a profile in order: `python -m itemkit.run PROFILE [--check | --reference | --dry-run]`.
 
 A profile is one flat file, notebooks/params/<profile>.yaml. Each name goes to every notebook whose `parameters` cell
-declares it. Papermill lets a misspelt name pass and runs with the default: a green run with wrong numbers. So every
+declares it; `like: <profile>` takes the values of another one first, but for its results. Papermill lets a misspelt name pass and runs with the default: a green run with wrong numbers. So every
 name is checked here, before anything runs. What a run needs but that check does not is imported late: a typing error
 shows at once, and the first notebook starts within three seconds.
 """
@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import yaml
@@ -45,11 +45,12 @@ def declared(notebook: Path) -> dict[str, object]:
         raise RunError(f"{notebook.name}: its parameters cell may hold only lines of `name = literal`") from None
 
 
-def read_profile(path: Path) -> dict[str, object]:
-    """Names and values of a profile.
+def read_profile(path: Path, is_base: bool = False) -> dict[str, object]:
+    """Names and values of a profile, on top of those of the profile that it is `like`.
 
     Raises:
-        RunError: no such file (the message lists those that exist), or not a flat list of plain values.
+        RunError: no such file (the message lists those that exist), not a flat list of plain values, or a profile that
+            is like one that is itself like another.
     """
     if not path.is_file():
         known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
@@ -62,7 +63,12 @@ def read_profile(path: Path) -> dict[str, object]:
         raise RunError(
             f"{path.name} must hold only lines of `name: value` (a number, a text, a list, true, false, null)"
         )
-    return values
+    if (other := values.pop("like", None)) is None:
+        return values
+    if is_base:
+        raise RunError(f"{path.name} is like {other}, so that no profile can be like it; take {other} instead")
+    base = read_profile(path.with_name(f"{other}.yaml"), is_base=True)
+    return {name: value for name, value in base.items() if name != "results"} | values
 
 
 def check(values: dict[str, object], defaults: dict[str, object], profile: str) -> None:
@@ -98,6 +104,39 @@ def plan(profile: str, root: Path = ROOT) -> tuple[Path, list[tuple[Path, dict[s
     values.setdefault("results", f"../results/{profile}")  # never over the results of another profile
     steps = [(path, {name: values.get(name, defaults[name]) for name in defaults}) for path, defaults in names.items()]
     return (notebooks / str(values["results"])).resolve(), steps
+
+
+def ready(values: dict[str, object], root: Path = ROOT) -> None:
+    """Fetch whatever a profile names and is not here, so that no run stops for it after hours.
+
+    Raises:
+        RunError: something is missing and cannot be had; the message says what, and how to get it.
+    """
+    if not {"card", "captioner", "locator", "encoder", "nouns"} <= set(values):
+        return  # notebooks of one's own, which need no network
+    from itemkit.needs import fetch_needs
+
+    try:
+        with chdir(root / "notebooks"):
+            fetch_needs(values)
+    except (OSError, ValueError) as error:
+        raise RunError(str(error)) from None
+
+
+def dry_run(profile: str, root: Path = ROOT) -> str:
+    """What a profile would fetch and how long it would take, as a page for the terminal; runs and fetches nothing.
+
+    Raises:
+        RunError: see `plan`; or the card cannot be read, or its folder or the device is not there.
+    """
+    from itemkit.forecast import forecast
+
+    _, steps = plan(profile, root)
+    try:
+        with chdir(root / "notebooks"):
+            return forecast({name: value for _, parameters in steps for name, value in parameters.items()})
+    except (OSError, ValueError) as error:
+        raise RunError(str(error)) from None
 
 
 @contextmanager
@@ -161,13 +200,13 @@ def clear(results: Path, number: str) -> None:
 
 
 def run(profile: str, root: Path = ROOT, make_reference: bool = False) -> Path:
-    """Run a profile from its first notebook to its last; returns the folder of its results.
+    """Run a profile from its first notebook to its last, after fetching what it needs; returns the folder of its results.
 
     With `make_reference` the tables of this run become the reference just before the last notebook, the report,
     compares with it. A reference of another profile is not replaced.
 
     Raises:
-        RunError: see `plan`, `locked` and `execute`; nothing after the failing notebook runs.
+        RunError: see `plan`, `ready`, `locked` and `execute`; nothing after the failing notebook runs.
     """
     results, steps = plan(profile, root)
     if make_reference:
@@ -179,6 +218,7 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False) -> Path:
     everything = {name: value for _, parameters in steps for name, value in parameters.items()}
     seconds: dict[str, float] = {}
     with locked(results):
+        ready(everything, root)
         for number, (notebook, parameters) in enumerate(steps, start=1):
             if make_reference and number == len(steps):
                 print(f"{reference}: {len(write_reference(results, reference))} files written")
@@ -215,11 +255,13 @@ def check_run(profile: str, root: Path = ROOT) -> str:
 
 def main() -> None:
     profile, *options = sys.argv[1:] or [""]
-    if not profile or options not in ([], ["--check"], ["--reference"]):
-        sys.exit("usage: python -m itemkit.run PROFILE [--check | --reference]")
+    if not profile or options not in ([], ["--check"], ["--reference"], ["--dry-run"]):
+        sys.exit("usage: python -m itemkit.run PROFILE [--check | --reference | --dry-run]")
     try:
         if options == ["--check"]:
             print(f"as in the reference: {check_run(profile, ROOT)}")
+        elif options == ["--dry-run"]:
+            print(dry_run(profile, ROOT))
         else:
             print(f"done: {run(profile, ROOT, make_reference=options == ['--reference']) / 'index.html'}")
     except (RunError, FileNotFoundError) as error:

@@ -13,10 +13,12 @@ from itemkit.images import encoded_bytes, image_id
 
 FILES = 64  # of a part, that are looked into: more would be a download
 IDLE = 200  # rows of a file in a row that give nothing new, after which it is left
-IDLE_FILES = 8  # files in a row that give nothing new, after which their part is: it may lack what is still sought
+IDLE_FILES = 16  # files in a row that give nothing new, after which their part is: it may lack what is still sought
 
 
-def first_rows(parts: Mapping[str, IterableDataset], card: Card, sources: tuple[str, ...], limit: int) -> Iterator[dict]:
+def first_rows(
+    parts: Mapping[str, IterableDataset], card: Card, sources: tuple[str, ...], limit: int
+) -> Iterator[dict]:
     """Yield one row for each image until each split of each source has `limit` content ids, or enough was looked at.
 
     Pictures of one content lie together, so that files are read in their order. Pictures without content ids are often

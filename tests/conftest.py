@@ -29,7 +29,6 @@ os.environ |= {"HF_ENDPOINT": HUB.address, "HF_HUB_DISABLE_XET": "1"}  # and non
 os.environ.pop("HF_HUB_OFFLINE", None)
 
 
-
 def make_picture(seed: int, width: int = 48, height: int = 40) -> Image.Image:
     """A smooth RGB picture, another one for each seed."""
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
@@ -40,6 +39,10 @@ def encode(picture: Image.Image, format: str = "PNG", **options) -> bytes:
     file = io.BytesIO()
     picture.save(file, format, **options)
     return file.getvalue()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--photographs", metavar="FOLDER", help="of pictures for the tests marked full_size")
 
 
 @pytest.fixture
@@ -81,8 +84,19 @@ def tiny_grounding_dino(tmp_path_factory) -> Path:
     swin = {"model_type": "swin", "image_size": 64, "embed_dim": 8, "depths": [1, 1, 1], "num_heads": [1, 2, 2]}
     swin |= {"window_size": 4, "out_features": ["stage2", "stage3"], "out_indices": [2, 3], "initializer_range": 0.3}
     text = TOWER | {"model_type": "bert", "vocab_size": len(tokenizer), "max_position_embeddings": 32}
-    config = {"backbone_config": swin, "text_config": text | {"initializer_range": 0.5}, "d_model": 32, "max_text_len": 16}
-    config |= {"encoder_layers": 1, "decoder_layers": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "num_queries": 20}
+    config = {
+        "backbone_config": swin,
+        "text_config": text | {"initializer_range": 0.5},
+        "d_model": 32,
+        "max_text_len": 16,
+    }
+    config |= {
+        "encoder_layers": 1,
+        "decoder_layers": 2,
+        "encoder_ffn_dim": 32,
+        "decoder_ffn_dim": 32,
+        "num_queries": 20,
+    }
     config |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "num_feature_levels": 3, "init_std": 0.2}
     pixels = {"shortest_edge": 64, "longest_edge": 96}
     return save_grounding_dino(tmp_path_factory.mktemp("grounding-dino"), config, tokenizer, pixels)
@@ -193,3 +207,45 @@ def stages(images, networks, tiny_spacy, tmp_path_factory):
     captions = describe(images, captioner, tiny_spacy, cache)
     boxes = locate(images, captions, locator, cache)
     return captions, boxes, *embed(images, captions, boxes, encoder, cache)
+
+
+HUB_CARD = """---
+license: cc0-1.0
+itemkit:
+  repo: {repo}
+  revision: unknown
+  layout: wide
+  columns: {{content_id: caption}}
+  generators: [{{name: sdxl, value: sdxl_image}}]
+  gigabytes: 4
+---
+""" + "".join(
+    f"\n## {name}\nUnknown.\n"
+    for name in ("Motivation", "Composition", "Collection", "Preprocessing", "Uses", "Distribution", "Maintenance")
+)
+
+
+@pytest.fixture
+def profile_on_hub(hub, tmp_path, tiny_captioner, tiny_detector, tiny_clip, tiny_spacy):
+    """A profile whose data set and networks are all on the hub, under ids that no other test fetches."""
+    owner = tmp_path.name.replace("_", "-")
+    data, card = tmp_path / "data", tmp_path / "card"
+    data.mkdir(), card.mkdir()
+    (data / "train.parquet").write_bytes(bytes(1000))
+    (card / "README.md").write_text(HUB_CARD.format(repo=f"{owner}/data"))
+    hub.folders = {
+        f"datasets/{owner}/data": data,
+        f"models/{owner}/captioner": tiny_captioner,
+        f"models/{owner}/locator": tiny_detector,
+        f"models/{owner}/encoder": tiny_clip,
+    }
+    networks = {role: f"{owner}/{role}" for role in ("captioner", "locator", "encoder")}
+    revisions = {f"{role}_revision": None for role in networks}
+    common = {
+        "card": str(card),
+        "limit": None,
+        "nouns": str(tiny_spacy),
+        "device": "cpu",
+        "cache": str(tmp_path / "cache"),
+    }
+    return common | networks | revisions

@@ -70,7 +70,9 @@ def save_blip(folder: Path, config: dict, tokenizer, pixels: int, seed: int = 1)
     return folder
 
 
-def save_owl(folder: Path, family: str, config: dict, tokenizer, pixels: int, spread: float = 0.3, seed: int = 2) -> Path:
+def save_owl(
+    folder: Path, family: str, config: dict, tokenizer, pixels: int, spread: float = 0.3, seed: int = 2
+) -> Path:
     """An OWL-ViT or OWLv2 detector, whose logits are plain cosines: scores spread around 0.5."""
     import torch
     import transformers
@@ -90,11 +92,14 @@ def save_owl(folder: Path, family: str, config: dict, tokenizer, pixels: int, sp
 
 
 def save_grounding_dino(folder: Path, config: dict, tokenizer, pixels: dict, seed: int = 4) -> Path:
-    """A Grounding DINO detector."""
+    """A Grounding DINO detector, whose scores are not all one."""
+    import torch
     from transformers import GroundingDinoConfig, GroundingDinoForObjectDetection, GroundingDinoProcessor
     from transformers import GroundingDinoImageProcessorPil as Pixels
 
     network = seeded(seed, GroundingDinoForObjectDetection, GroundingDinoConfig(**config))
+    with torch.no_grad():
+        network.model.text_projection.weight.mul_(0.05)
     network.save_pretrained(folder)
     GroundingDinoProcessor(Pixels(size=pixels), tokenizer).save_pretrained(folder)
     return folder
@@ -110,7 +115,10 @@ def save_clip(folder: Path, model: dict, preprocess: dict, tokenizer=None, seed:
     settings = {name: value for name, value in model.items() if name != "custom_text"}
     build = CustomTextCLIP if model.get("custom_text") else CLIP
     network = seeded(seed, lambda: build(**settings))
-    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / "open_clip_model.safetensors")
+    save_file(
+        {name: value.contiguous() for name, value in network.state_dict().items()},
+        folder / "open_clip_model.safetensors",
+    )
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
     return folder
@@ -152,5 +160,10 @@ def save_real_size(name: str, folder: Path) -> Path:
     models |= {"timm/ViT-B-16-SigLIP2-256": "ViT-B-16-SigLIP2-256"}
     model = open_clip.get_model_config(models[name])
     siglip = "SigLIP" in name
-    preprocess = {"mean": HALF, "std": HALF, "interpolation": "bicubic", "resize_mode": "squash" if siglip else "shortest"}
+    preprocess = {
+        "mean": HALF,
+        "std": HALF,
+        "interpolation": "bicubic",
+        "resize_mode": "squash" if siglip else "shortest",
+    }
     return save_clip(folder, model, preprocess, sentence_tokenizer(256_000) if siglip else None)

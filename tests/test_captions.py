@@ -16,17 +16,21 @@ def captioner(tiny_captioner):
     return Captioner(tiny_captioner, batch_size=3)
 
 
-def test_captions_equal_processor_and_generate_by_hand(captioner, tiny_captioner):
+def caption_by_hand(folder, picture, max_new_tokens):
+    """One picture by the library alone: its processor, and generate."""
     import torch
     from transformers import BlipForConditionalGeneration, BlipProcessor
 
-    processor = BlipProcessor.from_pretrained(tiny_captioner, backend="pil")
-    network = BlipForConditionalGeneration.from_pretrained(tiny_captioner).eval()
-    by_hand = []
-    for picture in PICTURES:
-        with torch.no_grad():
-            tokens = network.generate(**processor(images=picture, return_tensors="pt"), max_new_tokens=11, num_beams=1)
-        by_hand.append(processor.decode(tokens[0], skip_special_tokens=True))
+    processor = BlipProcessor.from_pretrained(folder, backend="pil")
+    network = BlipForConditionalGeneration.from_pretrained(folder).eval()
+    pixels = processor(images=picture, return_tensors="pt")
+    with torch.no_grad():
+        tokens = network.generate(**pixels, max_new_tokens=max_new_tokens, num_beams=1, do_sample=False)
+    return processor.decode(tokens[0], skip_special_tokens=True)
+
+
+def test_captions_equal_processor_and_generate_by_hand(captioner, tiny_captioner):
+    by_hand = [caption_by_hand(tiny_captioner, picture, 11) for picture in PICTURES]
     assert captioner(PICTURES) == by_hand
     assert len(set(by_hand)) == len(by_hand)  # otherwise this test would show little
 

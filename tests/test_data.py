@@ -189,7 +189,9 @@ def test_a_content_in_two_splits_stays_in_the_later_one_and_is_told(tmp_path):
     table = {"label": [0, 1] * 3, "generator": ["real", "smooth"] * 3, "content_id": list("aabbaa")}
     table["split"] = ["train"] * 4 + ["test"] * 2
     write_table(tmp_path, image=[cell(seed) for seed in range(6)], **table)
-    message = "1 content ids stand in more than one split, such as 'a'; their 2 pictures in train or validation are left"
+    message = (
+        "1 content ids stand in more than one split, such as 'a'; their 2 pictures in train or validation are left"
+    )
     with pytest.warns(UserWarning, match=message):
         images = load_images(read_card(write_card(tmp_path, CARD)))
     assert list(zip(images["content_id"], images["split"], strict=True)) == [("b", "train")] * 2 + [("a", "test")] * 2
@@ -205,7 +207,9 @@ def test_only_the_label_tells_what_is_real_if_the_card_says_so(tmp_path):
         content_id=list("aabb"),
         split=["train"] * 4,
     )
-    images = load_images(read_card(write_card(tmp_path, CARD.replace("  layout: long", "  real: null\n  layout: long"))))
+    images = load_images(
+        read_card(write_card(tmp_path, CARD.replace("  layout: long", "  real: null\n  layout: long")))
+    )
     assert list(images["generator"]) == ["real", "smooth", "real", "noisy"] and list(images["label"]) == [0, 1, 0, 1]
 
 

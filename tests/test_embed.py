@@ -16,19 +16,25 @@ def encoder(tiny_clip):
     return ClipEncoder(tiny_clip, batch_size=2)
 
 
-def test_vectors_equal_open_clip_one_by_one(encoder, tiny_clip):
+def vectors_by_hand(folder, pictures, texts):
+    """Unit vectors of pictures and of texts by open_clip alone, one by one."""
     import open_clip
     import torch
 
-    network, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{tiny_clip}")
+    network, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
     network.eval()
-    tokenize = open_clip.get_tokenizer(f"local-dir:{tiny_clip}")
+    tokenize = open_clip.get_tokenizer(f"local-dir:{folder}")
     with torch.no_grad():
-        images = [network.encode_image(preprocess(picture)[None])[0].numpy() for picture in PICTURES]
-        texts = [network.encode_text(tokenize([text]))[0].numpy() for text in TEXTS]
-    for vectors, by_hand in ((encoder.images(PICTURES), images), (encoder.texts(TEXTS), texts)):
-        assert vectors.dtype == np.float32 and vectors.shape == (len(by_hand), 16)
-        np.testing.assert_allclose(vectors, [one / np.linalg.norm(one) for one in by_hand], atol=1e-6)
+        images = [network.encode_image(preprocess(picture)[None])[0].numpy() for picture in pictures]
+        texts = [network.encode_text(tokenize([text]))[0].numpy() for text in texts]
+    return [[one / np.linalg.norm(one) for one in vectors] for vectors in (images, texts)]
+
+
+def test_vectors_equal_open_clip_one_by_one(encoder, tiny_clip):
+    by_hand = vectors_by_hand(tiny_clip, PICTURES, TEXTS)
+    for vectors, expected in zip((encoder.images(PICTURES), encoder.texts(TEXTS)), by_hand, strict=True):
+        assert vectors.dtype == np.float32 and vectors.shape == (len(expected), 16)
+        np.testing.assert_allclose(vectors, expected, atol=1e-6)
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 

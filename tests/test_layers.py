@@ -9,15 +9,19 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "itemkit"
 ALLOWED = {
-    "data": {"cards", "images"},
+    "stream": {"cards", "images"},
+    "data": {"cards", "hub", "images", "stream"},
+    "network": {"hub"},
     "captions": {"network"},
     "locate": {"network"},
-    "embed": {"network"},
+    "embed": {"hub", "network"},
+    "needs": {"cards", "hub", "network"},
+    "forecast": {"cards", "hub", "images", "needs", "network", "perturb"},
     "pipeline": {"captions", "embed", "images", "locate", "network", "perturb", "store"},
     "intervals": {"metrics"},
     "calibration": {"metrics"},
     "arms": {"head", "misalign", "pipeline", "store"},
-    "run": {"reference", "store"},
+    "run": {"forecast", "needs", "reference", "store"},
     "report": {"plots"},
 }
 

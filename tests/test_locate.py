@@ -29,7 +29,8 @@ def find_by_hand(folder, picture, phrase):
     import torch
     from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
-    processor = AutoProcessor.from_pretrained(folder, backend="pil")
+    backend = "torchvision" if "Owlv2" in (folder / "config.json").read_text() else "pil"
+    processor = AutoProcessor.from_pretrained(folder, backend=backend)
     network = AutoModelForZeroShotObjectDetection.from_pretrained(folder).eval()
     text = f"{phrase}." if network.config.model_type == "grounding-dino" else [[phrase]]
     inputs = processor(text=text, images=picture, return_tensors="pt")

@@ -131,7 +131,9 @@ def test_no_network_is_loaded_for_a_device_that_is_not_there(tmp_path):
 def test_only_safetensors_are_loaded_and_where_to_find_them_is_told(tiny_captioner, tmp_path):
     copy = shutil.copytree(tiny_captioner, tmp_path / "copy")
     (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
-    with pytest.raises(FileNotFoundError, match="copy has no safetensors file, and .* give the 40 digits of its commit"):
+    with pytest.raises(
+        FileNotFoundError, match="copy has no safetensors file, and .* give the 40 digits of its commit"
+    ):
         Captioner(copy)(PICTURES)
 
 
@@ -140,7 +142,9 @@ def test_weights_that_are_cut_short_are_named(kind, request, tmp_path):
     copy = shutil.copytree(request.getfixturevalue(kind), tmp_path / "copy")
     (weights,) = copy.glob("*.safetensors")
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="the weights in .*copy are damaged .*; remove them, and they are fetched anew"):
+    with pytest.raises(
+        ValueError, match="the weights in .*copy are damaged .*; remove them, and they are fetched anew"
+    ):
         Captioner(copy)(PICTURES) if kind == "tiny_captioner" else ClipEncoder(copy).images(PICTURES)
 
 
@@ -152,12 +156,16 @@ def test_number_type_and_device_are_part_of_the_key_and_the_batch_size_in_half_p
         for size in (1, 2)
     ]
     assert len({tuple(spec.items()) for spec in specs}) == 6  # float32: two devices; bfloat16: two devices, two sizes
-    assert network_spec(ClipEncoder(tiny_clip, device="cuda:1")) == network_spec(ClipEncoder(tiny_clip, device="cuda:0"))
+    assert network_spec(ClipEncoder(tiny_clip, device="cuda:1")) == network_spec(
+        ClipEncoder(tiny_clip, device="cuda:0")
+    )
     with pytest.raises(ValueError, match="unknown dtype 'half'; expected one of float32, bfloat16, float16"):
         network_spec(ClipEncoder(tiny_clip, dtype="half"))
 
 
 def test_weights_of_openai_run_with_quickgelu_or_not_at_all(tiny_clip):
     check_activation("timm/vit_base_patch32_clip_224.laion2b", tiny_clip)
-    with pytest.raises(ValueError, match="holds weights of OpenAI, but its open_clip_config.json does not set quick_gelu"):
+    with pytest.raises(
+        ValueError, match="holds weights of OpenAI, but its open_clip_config.json does not set quick_gelu"
+    ):
         check_activation("timm/vit_large_patch14_clip_224.openai", tiny_clip)

@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from itemkit.run import RunError, declared, main, plan, run
+from itemkit.run import RunError, declared, dry_run, main, plan, run
 
 
 def write_notebook(path: Path, parameters: str | None, *cells: str) -> None:
@@ -92,6 +92,65 @@ def test_a_wrong_profile_is_refused_before_anything_runs(project, values, messag
 def test_an_empty_profile_and_null_are_fine_and_an_integer_serves_as_float(project, values):
     write_profile(project, values)
     assert len(plan("tiny", project)[1]) == 2
+
+
+def test_a_profile_may_be_like_another_but_for_its_results(project):
+    write_profile(project, "like: tiny\nlimit: 9\n", "tinier")
+    write_profile(project, "limit: 3\nseeds: [7]\nresults: ../results/elsewhere\n")
+    results, steps = plan("tinier", project)
+    assert results == project / "results" / "tinier"
+    assert [values for _, values in steps] == [
+        {"results": "../results/tinier", "limit": 9, "rate": 0.5},
+        {"results": "../results/tinier", "seeds": [7]},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ("like: no_such_profile", "unknown profile 'no_such_profile'; expected one of: other, tiny"),
+        ("like: other", "other.yaml is like tiny, so that no profile can be like it; take tiny instead"),
+        ("like: tiny", "tiny.yaml is like tiny, so that no profile can be like it"),
+    ],
+)
+def test_a_profile_is_like_one_that_stands_on_its_own(project, values, message):
+    write_profile(project, "like: tiny\n", "other")
+    write_profile(project, values)
+    with pytest.raises(RunError, match=message):
+        plan("tiny", project)
+
+
+def test_what_a_profile_needs_is_fetched_before_the_first_notebook(project, profile_on_hub, hub, capfd):
+    write_notebook(
+        project / "notebooks" / "00_first.ipynb",
+        "\n".join(f"{name} = {value!r}" for name, value in profile_on_hub.items()),
+        "print('computing')",
+    )
+    write_profile(project, "")
+    hub.down = True
+    with pytest.raises(
+        RunError, match="^data set .* the hub cannot be reached .*; also not here yet: captioner "
+    ) as error:
+        run("tiny", project)
+    assert "\n" not in str(error.value) and "00_first" not in capfd.readouterr().out
+    hub.down = False
+    run("tiny", project)
+    told = capfd.readouterr().out
+    assert told.index("fetching encoder") < told.index("[1/2] 00_first")
+
+
+def test_a_dry_run_shows_a_page_and_runs_nothing(project, profile_on_hub, hub):
+    values = profile_on_hub | {"generators": None, "tracks": ["raw"], "perturbations": None, "robustness_contents": 1}
+    values |= {"dtype": "float32", "encoder_dtype": "float32"}
+    write_notebook(
+        project / "notebooks" / "00_first.ipynb", "\n".join(f"{name} = {value!r}" for name, value in values.items())
+    )
+    write_profile(project, "")
+    assert "to fetch: " in dry_run("tiny", project)
+    assert not (project / "results").exists()
+    write_profile(project, "card: nowhere")
+    with pytest.raises(RunError, match="no card 'nowhere'"):
+        dry_run("tiny", project)
 
 
 def test_an_unknown_profile_lists_those_there_are(project):

@@ -57,7 +57,7 @@ def calls(environment: dict[str, str]) -> list[str]:
 def test_help_names_the_commands_and_the_profiles_and_needs_no_python(project, active):
     done = call(project, active, "--help")
     assert done.returncode == 0 and not calls(active)
-    for word in ("[PROFILE]", "--check", "--reference", "test", "lab", "--help", "photographs toyworld"):
+    for word in ("[PROFILE]", "--check", "--reference", "--dry-run", "test", "lab", "--help", "photographs toyworld"):
         assert word in done.stdout
 
 
@@ -92,13 +92,14 @@ def test_test_and_lab_pass_their_arguments_on(project, active):
     assert calls(active)[-1] == f"{project}/notebooks: -m jupyter lab --no-browser (HF_HUB_OFFLINE=)"
 
 
-@pytest.mark.parametrize("option", ["--check", "--reference"])
+@pytest.mark.parametrize("option", ["--check", "--reference", "--dry-run"])
 @pytest.mark.parametrize(("profile", "run"), [([], "toyworld"), (["photographs"], "photographs")])
 def test_an_option_goes_to_the_run_with_the_profile(project, active, option, profile, run):
     active.pop("HF_HUB_OFFLINE", None)
-    assert call(project, active, option, *profile).returncode == 0
-    offline = "1" if run == "toyworld" else ""
-    assert calls(active)[-1] == f"{project}: -m itemkit.run {run} {option} (HF_HUB_OFFLINE={offline})"
+    for arguments in ([option, *profile], [*profile, option]):
+        assert call(project, active, *arguments).returncode == 0
+        offline = "1" if run == "toyworld" else ""
+        assert calls(active)[-1] == f"{project}: -m itemkit.run {run} {option} (HF_HUB_OFFLINE={offline})"
 
 
 def test_a_failed_check_is_the_exit_status(project, active):
@@ -117,8 +118,10 @@ def test_other_profiles_may_reach_a_hub(project, active):
     ("arguments", "message"),
     [
         (["toywrld"], "unknown profile 'toywrld'; expected one of: photographs toyworld (or test, lab, --help)"),
-        (["toyworld", "--check"], "a profile takes no further arguments, got '--check'; options stand before it"),
-        (["--chek"], "unknown option '--chek'; expected one of: --check, --reference, --help"),
+        (["toyworld", "more"], "a profile takes one option and no further arguments, got 'more'; its values stand in"),
+        (["--check", "toyworld", "--check"], "a profile takes one option and no further arguments, got '--check'"),
+        (["--chek"], "unknown option '--chek'; expected one of: --check, --reference, --dry-run, --help"),
+        (["toyworld", "--chek"], "unknown option '--chek'; expected one of: --check, --reference, --dry-run, --help"),
         (["--check", "toywrld"], "unknown profile 'toywrld'; expected one of: photographs toyworld"),
         (["--check", "test"], "unknown profile 'test'"),
     ],

@@ -1,0 +1,224 @@
+"""Tell before a run what it will fetch, from where, how large, under which licence, and about how long it will take."""
+
+import io
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from huggingface_hub import HfApi
+from huggingface_hub.utils import filter_repo_objects
+from PIL import Image
+from tabulate import tabulate
+
+from itemkit.cards import SPLITS, UNKNOWN, Card, read_card
+from itemkit.hub import TIMEOUT, HubError, explained
+from itemkit.images import aligned_bytes, decode_image
+from itemkit.needs import PIPELINES, Need, is_here, known_networks, list_needs
+from itemkit.network import check_device
+from itemkit.perturb import PERTURBATIONS
+
+OBJECTS = 3  # that a caption names and the detector finds, about: MS COCO's captions are like that
+TIMED = 1.5  # seconds for each speed that is measured
+SIDE = 1024  # pixels of the picture whose decoding is timed
+BLOCK = (4, 577, 768)  # pictures, patches and width of the transformer layer that is timed: a ViT-B at 384 pixels
+
+
+def forecast(values: dict) -> str:
+    """Return what a profile will fetch and how long it will take, as a page for the terminal; fetches nothing.
+
+    Args:
+        values: of every parameter of the notebooks; paths are seen from the working directory.
+
+    Raises:
+        FileNotFoundError, ValueError: as needs.list_needs.
+    """
+    card, needs = read_card(values["card"]), list_needs(values)
+    with ThreadPoolExecutor(max_workers=8) as pool:  # side by side, so that silence costs one time limit and no more
+        rows = list(pool.map(lambda need: _describe(need, values["cache"]), needs))
+    pages = [f"card {card.name}: {card.summary}", *(f"not verified: {claim}" for claim in card.unverified)]
+    if rows:
+        pages.append(_table(pd.DataFrame(rows)))
+        absent = [row["GB"] for row in rows if row["here"] == "no"]
+        known = sum(size for size in absent if isinstance(size, float))
+        more = " and what is of unknown size" if UNKNOWN in absent else ""
+        pages.append(f"to fetch: {known:.2f} GB{more}; a run without a network then needs nothing else")
+    else:
+        pages.append("nothing is fetched: all of it lies here")
+    return "\n\n".join([*pages, _times(card, values)])
+
+
+def _describe(need: Need, cache: str | Path) -> dict:
+    size, license, reached = need.gigabytes, need.license, "yes"
+    try:
+        told = _ask(need)
+        size, license = told.get("gigabytes") or size, told.get("license") or license
+    except HubError as error:
+        reached = f"no: {str(error).replace(repr(need.name), '...')}"
+    size = "as read" if need.streamed else UNKNOWN if size is None else float(size)
+    return {
+        "needed": need.role,
+        "from": PIPELINES.get(need.name, need.name).removeprefix("https://").partition("/releases")[0],
+        "revision": (need.revision or "newest")[:12] if need.kind != "package" else "",
+        "GB": size,
+        "licence": license,
+        "here": "yes" if is_here(need, cache) else "no",
+        "can be reached": reached,
+    }
+
+
+def _ask(need: Need) -> dict:
+    """Size and licence as the hub has them, where it tells.
+
+    Raises:
+        HubError: it does not answer, or does not let us in.
+    """
+    if need.kind == "package":
+        try:
+            asked = urllib.request.Request(PIPELINES[need.name], method="HEAD")
+            urllib.request.urlopen(asked, timeout=TIMEOUT).close()
+        except KeyError:
+            raise HubError(f"nouns {need.name!r}: itemkit does not know where to get it; install it by hand") from None
+        except OSError as error:
+            raise HubError(f"nouns {need.name!r}: its place does not answer ({error})") from None
+        return {}
+    with explained(need.name, need.kind, need.revision):
+        options = {"revision": need.revision, "repo_type": need.kind, "files_metadata": True, "timeout": TIMEOUT}
+        info = HfApi().repo_info(need.name, **options)
+    files = filter_repo_objects(info.siblings, allow_patterns=need.patterns, key=lambda file: file.rfilename)
+    license = info.card_data.license if info.card_data else None
+    return {"gigabytes": sum(file.size or 0 for file in files) / 1e9, "license": license}
+
+
+def _table(frame: pd.DataFrame) -> str:
+    """The rows, and below them each reason once."""
+    reached = frame["can be reached"]
+    text = _lines(frame.assign(**{"can be reached": reached.str.partition(":")[0]}))
+    return "\n".join([text, "", *reached[reached != "yes"].unique()])
+
+
+def _lines(frame: pd.DataFrame) -> str:
+    return tabulate(frame, headers="keys", showindex=False, tablefmt="plain", floatfmt=".2f", disable_numparse=[2])
+
+
+def count_passes(card: Card, values: dict) -> dict[str, float]:
+    """Return how many pictures or crops each stage of notebooks 00 to 06 sees, about; NaN if the card knows no number.
+
+    Returns:
+        align (pictures made alike or only inspected), captioner, locator, encoder (pictures and crops), encoder_texts.
+    """
+    sources = 1 + len(values["generators"] or card.generators)
+    pictures = np.nan if card.pictures is None else card.pictures * sources / (1 + len(card.generators))
+    if values["limit"] is not None:  # so many contents of each split, all of whose pictures are taken
+        pictures = np.fmin(pictures, values["limit"] * len(SPLITS) * sources)
+    tracks, strengths = len(values["tracks"]), values["perturbations"] or list(PERTURBATIONS)
+    described = pictures * tracks  # 01 and 02
+    named = 0.7 * pictures  # 05: nouns with their adjectives, on train and validation rows of one track
+    settings = 1 + sum(len(PERTURBATIONS[name]) for name in strengths)
+    perturbed = np.fmin(values["robustness_contents"] * sources, 0.3 * pictures) * settings  # 06, on test rows
+    return {
+        "align": described,
+        "captioner": described + perturbed,
+        "locator": described + named + 2 * perturbed,  # perturbed pictures with new and with frozen words
+        "encoder": (1 + 2 * OBJECTS) * described + (1 + OBJECTS) * (named + 2 * perturbed),
+        "encoder_texts": described + named + perturbed,
+    }
+
+
+def _times(card: Card, values: dict) -> str:
+    passes, networks, device, note = count_passes(card, values), known_networks(), values["device"], ""
+    if np.isnan(passes["align"]):
+        return "time: unknown, since the card does not know how many pictures there are; set a limit to learn it"
+    try:
+        check_device(device)
+    except ValueError as error:
+        device, note = "cpu", f"{error}. These are the times of the cpu:\n"
+    speeds = {dtype: time_layer(device, dtype) for dtype in dict.fromkeys([values["dtype"], values["encoder_dtype"]])}
+    align, decode, crop = time_picture()
+    rows = [("pictures", "decode, align, inspect", passes["align"], align)]
+    for role in ("captioner", "locator", "encoder"):
+        speed = speeds[values["encoder_dtype" if role == "encoder" else "dtype"]]
+        known = networks.get(values[role], {})
+        each = known.get("work", np.nan) * (OBJECTS if known.get("one_phrase_a_pass") else 1) / speed + (crop if role == "encoder" else decode)
+        rows.append((role, values[role], passes[role], each))
+        if role == "encoder":
+            rows.append(("texts", values[role], passes["encoder_texts"], known.get("text_work", np.nan) / speed))
+    table = pd.DataFrame(rows, columns=["stage", "by", "passes", "seconds each"])
+    hours = table["passes"] * table["seconds each"] / 3600
+    table["passes"] = table["passes"].round().astype(int)
+    table["seconds each"] = table["seconds each"].map("{:.4f}".format)
+    table["time"] = hours.map(_duration)
+    told = ", ".join(f"{speed:,.0f} GFLOP/s in {dtype}" for dtype, speed in speeds.items())
+    whole = _duration(hours.sum()) if hours.notna().all() else f"{_duration(hours.sum())} and the stages not known"
+    return (
+        f"{note}{_lines(table)}\n\n"
+        f"about {whole} on {device} ({told}, just timed for some seconds; {OBJECTS} objects a caption assumed), without "
+        "the download, the heads and the tables. What is cached already takes no time"
+    )
+
+
+def time_layer(device: str, dtype: str, seconds: float = TIMED) -> float:
+    """Return how fast a transformer layer of a ViT runs here, in 10^9 floating-point operations a second.
+
+    Args:
+        device, dtype: as torch writes them.
+        seconds: to spend on it.
+
+    """
+    import torch
+    from torch.nn import functional
+
+    count, patches, width = BLOCK
+    kind = {"device": device, "dtype": getattr(torch, dtype)}
+    x = torch.full(BLOCK, 0.5, **kind)
+    rows, columns = (width, width, width, width, 4 * width, width), (width, width, width, width, width, 4 * width)
+    weights = [torch.full((row, column), 1e-3, **kind) for row, column in zip(rows, columns, strict=True)]
+
+    @torch.inference_mode()
+    def layer() -> None:
+        heads = [functional.linear(x, one).unflatten(-1, (12, -1)).transpose(1, 2) for one in weights[:3]]
+        mixed = functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+        hidden = x + functional.linear(mixed, weights[3])
+        functional.linear(functional.gelu(functional.linear(hidden, weights[4])), weights[5])
+        if torch.device(device).type == "cuda":
+            torch.cuda.synchronize(device)
+
+    operations = 2 * count * patches * (12 * width**2 + 2 * patches * width)
+    return operations / _repeated(layer, seconds) / 1e9
+
+
+def time_picture(seconds: float = TIMED) -> tuple[float, float, float]:
+    """Return how many seconds it takes to align and inspect a picture of SIDE pixels, to decode it, to resize a crop."""
+    noise = np.random.default_rng(0).integers(0, 256, (SIDE // 8, SIDE // 8, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+    encoded = file.getvalue()
+    crop = decode_image(encoded).crop((0, 0, SIDE // 3, SIDE // 3))
+    runs = (
+        lambda: aligned_bytes(encoded, 384),
+        lambda: decode_image(encoded).resize((384, 384), Image.Resampling.BICUBIC),
+        lambda: crop.resize((224, 224), Image.Resampling.BICUBIC),
+    )
+    align, decode, resize = (_repeated(run, seconds / len(runs)) for run in runs)
+    return align + decode, decode, resize
+
+
+def _repeated(run, seconds: float) -> float:
+    """The fastest of as many runs as fit into the time: others were disturbed."""
+    run()
+    taken, end = [], time.perf_counter() + seconds
+    while not taken or time.perf_counter() < end:
+        start = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - start)
+    return min(taken)
+
+
+def _duration(hours: float) -> str:
+    if np.isnan(hours):
+        return UNKNOWN
+    if hours >= 48:
+        return f"{hours / 24:.1f} days"
+    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"

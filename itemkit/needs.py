@@ -1,0 +1,140 @@
+"""What a run needs that may not be here: a data set, networks, a noun finder. Fetched before anything is computed.
+
+Otherwise a run would stop hours later, where a notebook first asks for a network that is gated or was renamed.
+"""
+
+import importlib
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+
+import yaml
+
+from itemkit.cards import UNKNOWN, read_card
+from itemkit.hub import HubError, fetch, local_folder, recorded_revisions, resolve_revision
+from itemkit.network import OPEN_CLIP_FILES, TRANSFORMERS_FILES, check_device
+
+NETWORKS = {"captioner": TRANSFORMERS_FILES, "locator": TRANSFORMERS_FILES, "encoder": OPEN_CLIP_FILES}
+PIPELINES = {  # spaCy's are wheels outside every package index; with the hash that pip then compares
+    "en_core_web_sm": "https://github.com/explosion/spacy-models/releases/download/en_core_web_sm-3.8.0/"
+    "en_core_web_sm-3.8.0-py3-none-any.whl#sha256=1932429db727d4bff3deed6b34cfc05df17794f4a52eeb26cf8928f7c1a0fb85"
+}
+PIP = "-m pip install --disable-pip-version-check --quiet --no-deps --retries 1 --timeout 5"
+
+
+@dataclass(frozen=True)
+class Need:
+    """One thing that a profile names and that is no folder here."""
+
+    role: str  # data set, captioner, locator, encoder, nouns
+    name: str  # a hub id, or a package
+    kind: str  # dataset, model or package
+    revision: str | None = None  # of a hub id: a commit, or None for the newest
+    patterns: list[str] | None = None  # of the files that are needed; None for all
+    streamed: bool = False  # read while it is used: only its revision is needed before
+    gigabytes: float | None = None
+    license: str = UNKNOWN
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.name}"
+
+
+def known_networks() -> dict[str, dict]:
+    """Return what networks.yaml says of the networks that the profiles name, by hub id: size, licence and work."""
+    return yaml.safe_load((files("itemkit") / "networks.yaml").read_text(encoding="utf-8"))
+
+
+def list_needs(values: dict) -> list[Need]:
+    """Return what the values of a profile name, without what is a folder here; in the order in which a run uses it.
+
+    Args:
+        values: of every parameter of the notebooks; paths are seen from the working directory.
+
+    Raises:
+        FileNotFoundError: no such card, or the folder that it names is not there; the message says how to get it.
+        ValueError: a card that cannot be read.
+    """
+    needs, card = [], read_card(values["card"])
+    if card.is_local:
+        card.folder.stat()  # or what it says of a folder that is missing
+    else:
+        facts = {"streamed": card.is_streamed(values["limit"]), "gigabytes": card.gigabytes, "license": card.license}
+        revision = None if card.revision == UNKNOWN else card.revision
+        needs.append(Need("data set", card.repo, "dataset", revision, **facts))
+    for role, patterns in NETWORKS.items():
+        if not Path(values[role]).is_dir():
+            known = known_networks().get(values[role], {})
+            facts = {"gigabytes": known.get("gigabytes"), "license": known.get("license", UNKNOWN)}
+            needs.append(Need(role, values[role], "model", values[f"{role}_revision"], patterns, **facts))
+    if not Path(values["nouns"]).is_dir():
+        known = {"gigabytes": 0.013, "license": "mit"} if values["nouns"] in PIPELINES else {}
+        needs.append(Need("nouns", values["nouns"], "package", **known))
+    return needs
+
+
+def is_here(need: Need, cache: str | Path) -> bool:
+    """Return whether a run can use it without asking anybody."""
+    if need.kind == "package":
+        return need.name.isidentifier() and find_spec(need.name) is not None
+    revision = need.revision or recorded_revisions(cache).get(f"{need.kind}s/{need.name}")
+    if need.streamed:
+        return revision is not None
+    return revision is not None and local_folder(need.name, revision, need.kind, need.patterns) is not None
+
+
+def fetch_needs(values: dict) -> None:
+    """Fetch what a profile names and what is not here, after a look at whether its device is.
+
+    Args:
+        values: as for list_needs.
+
+    Raises:
+        ValueError: no such device; or as list_needs.
+        HubError: something cannot be fetched. Either message also names what else is not here; what came is kept.
+    """
+    missing = [need for need in list_needs(values) if not is_here(need, values["cache"])]
+    try:
+        if values["device"] != "cpu":
+            check_device(values["device"])  # loads torch
+    except ValueError as error:
+        raise ValueError(f"{error}{_also(missing)}") from None
+    for place, need in enumerate(missing):
+        try:
+            _fetch(need, values["cache"])
+        except HubError as error:
+            raise HubError(f"{error}{_also(missing[place + 1 :])}") from None
+
+
+def _also(missing: list[Need]) -> str:
+    return f"; also not here yet: {', '.join(map(str, missing))}" if missing else ""
+
+
+def _fetch(need: Need, cache: str | Path) -> None:
+    if need.kind == "package":
+        return _install(need.name)
+    revision = resolve_revision(need.name, need.revision, cache, need.kind)
+    if not need.streamed:
+        size = "" if need.gigabytes is None else f", {need.gigabytes:g} GB"
+        print(f"fetching {need}{size}, licence {need.license}", flush=True)
+        fetch(need.name, revision, need.kind, need.patterns)
+
+
+def _install(name: str) -> None:
+    if name not in PIPELINES:
+        raise HubError(
+            f"no spaCy pipeline {name!r}: neither a folder nor an installed package; install it into {sys.prefix} by "
+            f"`python -m spacy download {name}`, or take {', '.join(PIPELINES)}, which is installed when it is needed"
+        )
+    print(f"installing {name}", flush=True)
+    done = subprocess.run([sys.executable, *PIP.split(), PIPELINES[name]], capture_output=True, text=True, check=False)
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        reason = errors[0] if errors else f"status {done.returncode}"
+        raise HubError(
+            f"spaCy pipeline {name!r} is not here, and could not be fetched ({reason}): run again when {PIPELINES[name]} "
+            f"can be reached, or install that file into {sys.prefix} by hand"
+        )
+    importlib.invalidate_caches()
