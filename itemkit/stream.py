@@ -8,8 +8,9 @@ import fsspec
 import numpy as np
 from datasets import IterableDataset
 
-from itemkit.cards import SPLITS, Card, check_names, part_splits, source_names, source_of, split_of
+from itemkit.cards import SPLITS, Card, check_names
 from itemkit.images import encoded_bytes, image_id
+from itemkit.sources import part_splits, source_names, source_of, split_of
 
 FILES = 64  # of a part, that are looked into: more would be a download
 IDLE = 200  # rows of a file in a row that give nothing new, after which it is left

@@ -1,6 +1,6 @@
 """How long the networks that profiles name take for one picture: real size, random weights, this machine.
 
-    python tests/benchmark_full_size.py [--device cpu] [--dtype float32] [--batch-size 4] [PICTURE ...]
+    python tests/benchmark_full_size.py [--device cpu] [--dtype float32] [--batch-size 4] [--network NAME] [PICTURE ...]
 
 One network after the other is made, saved, loaded and removed (2 GB of disk, 5 GB of memory at a time, some minutes each
 without a GPU). "work" is the time multiplied by the speed of a timed transformer layer: what itemkit/networks.yaml holds,
@@ -15,16 +15,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
-import torch
 from conftest import make_picture
 from random_networks import save_real_size
 
 from itemkit.captions import Captioner
 from itemkit.data import decode_image
 from itemkit.embed import ClipEncoder
-from itemkit.forecast import time_layer
 from itemkit.locate import ObjectLocator
 from itemkit.needs import known_networks
+from itemkit.speed import time_layer
 
 
 def main() -> None:
@@ -32,13 +31,14 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--network", choices=list(known_networks()), help="only this one")
     parser.add_argument("pictures", nargs="*", type=Path)
     given = parser.parse_args()
     pictures = [decode_image(path.read_bytes()) for path in given.pictures[: given.batch_size]]
     pictures = pictures or [make_picture(seed, 640, 480) for seed in range(given.batch_size)]
     settings = {"device": given.device, "dtype": given.dtype, "batch_size": given.batch_size}
     rows = []
-    for name in known_networks():
+    for name in [given.network] if given.network else known_networks():
         with tempfile.TemporaryDirectory() as folder:
             for unit, run in stages(save_real_size(name, Path(folder)), name, settings):
                 run(pictures[:1])  # loads the network, and does what only a first pass does
@@ -47,7 +47,9 @@ def main() -> None:
                 run(pictures)
                 seconds = (time.perf_counter() - start) / len(pictures)
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-                rows.append({"network": name, "unit": unit, "seconds": seconds, "work": seconds * speed, "peak GB": peak})
+                rows.append(
+                    {"network": name, "unit": unit, "seconds": seconds, "work": seconds * speed, "peak GB": peak}
+                )
                 print(pd.DataFrame(rows).to_string(index=False, float_format="{:.3f}".format), flush=True)
 
 

@@ -80,7 +80,7 @@ def tiny_detector(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_grounding_dino(tmp_path_factory) -> Path:
-    tokenizer = word_tokenizer()
+    tokenizer = word_tokenizer(".")
     swin = {"model_type": "swin", "image_size": 64, "embed_dim": 8, "depths": [1, 1, 1], "num_heads": [1, 2, 2]}
     swin |= {"window_size": 4, "out_features": ["stage2", "stage3"], "out_indices": [2, 3], "initializer_range": 0.3}
     text = TOWER | {"model_type": "bert", "vocab_size": len(tokenizer), "max_position_embeddings": 32}

@@ -44,11 +44,11 @@ def openai_tokenizer():
     return CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token="!", model_max_length=16)
 
 
-def word_tokenizer(size: int | None = None):
-    """A tokenizer in the format of BERT's: a few words, and as many others as give `size` entries, with BERT's numbers."""
+def word_tokenizer(*more: str, size: int | None = None):
+    """A tokenizer in the format of BERT's: some words, and as many others as give `size` entries, with BERT's numbers."""
     from transformers import BertTokenizer
 
-    words = [*NOUNS, *ADJECTIVES, *OTHERS, "."]
+    words = [*NOUNS, *ADJECTIVES, *OTHERS, *more]
     if size is None:
         pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
     else:
@@ -147,14 +147,18 @@ def save_real_size(name: str, folder: Path) -> Path:
         vision |= {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24} if large else {}
         vision |= {"num_attention_heads": 16 if large else 12}
         text = {"num_attention_heads": 12, "encoder_hidden_size": 1024 if large else 768}
-        return save_blip(folder, {"text_config": text, "vision_config": vision}, word_tokenizer(30524), 384)
+        return save_blip(folder, {"text_config": text, "vision_config": vision}, word_tokenizer(size=30524), 384)
     if name == "google/owlv2-base-patch16-ensemble":
         config = {"text_config": {}, "vision_config": {"image_size": 960}, "projection_dim": 512}
         return save_owl(folder, "owlv2", config, openai_tokenizer(), 960, spread=0.02)
+    if name == "google/owlvit-base-patch32":
+        return save_owl(folder, "owlvit", {"projection_dim": 512}, openai_tokenizer(), 768, spread=0.02)
     if name == "IDEA-Research/grounding-dino-tiny":
         backbone = {"model_type": "swin", "out_features": ["stage2", "stage3", "stage4"], "out_indices": [2, 3, 4]}
         config = {"backbone_config": backbone, "text_config": {"model_type": "bert"}}
-        return save_grounding_dino(folder, config, word_tokenizer(30522), {"shortest_edge": 800, "longest_edge": 1333})
+        return save_grounding_dino(
+            folder, config, word_tokenizer(".", size=30522), {"shortest_edge": 800, "longest_edge": 1333}
+        )
     models = {"timm/vit_large_patch14_clip_224.openai": "ViT-L-14-quickgelu"}
     models |= {"timm/vit_base_patch32_clip_224.openai": "ViT-B-32-quickgelu"}
     models |= {"timm/ViT-B-16-SigLIP2-256": "ViT-B-16-SigLIP2-256"}

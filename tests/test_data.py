@@ -10,9 +10,10 @@ from conftest import CARD, encode, make_picture
 from PIL import Image
 from scipy.fft import dctn
 
-from itemkit.cards import DATA_CARDS, split_of
+from itemkit.cards import DATA_CARDS
 from itemkit.data import decode_image, image_id, inspect_images, load_images, read_card
 from itemkit.images import UnreadableImage
+from itemkit.sources import split_of
 
 KEYS = ["image", "image_id", "label", "generator", "content_id", "split"]
 FOLDER_CARD = """---
@@ -232,11 +233,11 @@ def test_a_folder_of_a_generator_that_is_not_asked_for_may_be_missing(tmp_path):
 
 
 def test_only_the_pictures_that_are_asked_for_are_read(tmp_path, monkeypatch):
-    from itemkit import data
+    from itemkit import layouts
 
     write_folders(write_card(tmp_path, FOLDER_CARD))
     read = []
-    monkeypatch.setattr(data, "_identify", lambda row: read.append(row["image"]) or {"image_id": f"{len(read):016}"})
+    monkeypatch.setattr(layouts, "_identify", lambda row: read.append(row["image"]) or {"image_id": f"{len(read):016}"})
     images = load_images(read_card(tmp_path), splits=["test"])
     assert len(read) == len(images) < 4
 

@@ -7,10 +7,11 @@ import pytest
 import yaml
 
 from itemkit.cards import read_card
-from itemkit.forecast import count_passes, forecast, time_layer, time_picture
+from itemkit.forecast import count_passes, forecast
 from itemkit.needs import known_networks
 from itemkit.perturb import PERTURBATIONS
 from itemkit.run import read_profile
+from itemkit.speed import time_layer, time_picture
 
 PROFILES = sorted((Path(__file__).parents[1] / "notebooks" / "params").glob("*.yaml"))
 RUN = {"generators": None, "tracks": ["aligned"], "perturbations": ["crop"], "robustness_contents": 10}
@@ -62,7 +63,7 @@ def test_passes_by_hand():
     assert passes["align"] == 84_000
     assert passes["captioner"] == 84_000 + perturbed
     assert passes["locator"] == 84_000 + 0.7 * 42_000 + 2 * perturbed
-    assert passes["encoder"] == 7 * 84_000 + 4 * (0.7 * 42_000 + 2 * perturbed)
+    assert passes["encoder"] == 4 * (84_000 + 0.7 * 42_000 + 2 * perturbed)
     assert count_passes(card, RUN | {"limit": 5})["align"] == 5 * 3 * 6
     assert count_passes(card, RUN | {"limit": 5, "generators": ["sdxl"]})["align"] == 5 * 3 * 2
     assert count_passes(card, RUN | {"limit": None, "generators": ["sdxl"]})["align"] == 14_000

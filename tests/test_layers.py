@@ -9,14 +9,17 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "itemkit"
 ALLOWED = {
-    "stream": {"cards", "images"},
-    "data": {"cards", "hub", "images", "stream"},
+    "sources": {"cards"},
+    "stream": {"cards", "images", "sources"},
+    "layouts": {"cards", "hub", "images", "sources", "stream"},
+    "data": {"cards", "hub", "images", "layouts"},
     "network": {"hub"},
     "captions": {"network"},
     "locate": {"network"},
     "embed": {"hub", "network"},
     "needs": {"cards", "hub", "network"},
-    "forecast": {"cards", "hub", "images", "needs", "network", "perturb"},
+    "speed": {"images"},
+    "forecast": {"cards", "hub", "needs", "network", "perturb", "speed"},
     "pipeline": {"captions", "embed", "images", "locate", "network", "perturb", "store"},
     "intervals": {"metrics"},
     "calibration": {"metrics"},

@@ -1,0 +1,96 @@
+"""Say of a row of a data set, by its card, who made its picture, and which split it belongs to."""
+
+import hashlib
+import re
+from collections.abc import Hashable
+
+from itemkit.cards import SPLITS, Card, check_names
+
+
+def source_names(card: Card, feature: object = None) -> dict[Hashable, str]:
+    """Return our name for each value of a long data set's generator column.
+
+    Args:
+        card: of the data set.
+        feature: of the column. If it is a ClassLabel, with a name for each number, the card may use either.
+
+    Raises:
+        ValueError: the card uses numbers, and the data set gives one of them the name of another generator.
+    """
+    told = getattr(feature, "names", None) or []
+    coded = {told.index(value) if value in told else value: name for name, value in card.values.items()}
+    plain = {_letters(name): name for name in card.values}
+    for number, name in enumerate(told):
+        if plain.get(_letters(name), coded.get(number)) != coded.get(number):
+            raise ValueError(
+                f"card {card.name} says that {number} is {coded.get(number)}, but the data set calls it {name!r}; "
+                "correct the order of the card's generators"
+            )
+    return coded
+
+
+def source_of(card: Card, names: dict[Hashable, str], value: Hashable, label: Hashable = None) -> str | None:
+    """Return "real" or the name of the generator of one row, None for a value that the card does not name.
+
+    A row whose label says real is real, whatever its generator column holds, unless that is a generator. If the card
+    says `real: null`, not even then: a data set may keep its real images with the generator that they were paired with.
+
+    Args:
+        card: of the data set.
+        names: as source_names returns them.
+        value: what the generator column holds.
+        label: what the label column holds; None if there is none.
+
+    Raises:
+        ValueError: a label that is none of the card's two, or contradicts the generator.
+    """
+    source = names.get(value)
+    if label is None:
+        return source
+    if label not in card.labels:
+        real, generated = card.labels
+        raise ValueError(
+            f"card {card.name}: a row has label {label!r}; expected {real!r} (real) or {generated!r} (generated)"
+        )
+    is_real = label == card.labels[0]
+    if source is None or card.real is None:
+        return "real" if is_real else source
+    if is_real != (source == "real"):
+        raise ValueError(f"card {card.name}: a row of {source} has label {label!r}, which contradicts its generator")
+    return source
+
+
+def part_splits(card: Card, parts: list[str]) -> dict[str, str]:
+    """Return the split that each part of a data set is, by its name; nothing if a column or a hash decides.
+
+    A data set in several parts but without validation rows has "train+validation": split_of divides it.
+
+    Raises:
+        ValueError: a part whose name is no split, here or on the card.
+    """
+    if "split" in card.columns or len(parts) == 1:
+        return {}
+    ours = {card.splits.get(split, split): split for split in SPLITS}
+    check_names(f"split of card {card.name}:", parts, ours)
+    splits = {part: ours[part] for part in parts}
+    if "validation" in splits.values():
+        return splits
+    return {part: "train+validation" if split == "train" else split for part, split in splits.items()}
+
+
+def split_of(content_id: str, part: str | None = None) -> str:
+    """Return the split of a content by a hash of its id: the same on every machine, for ever.
+
+    Args:
+        content_id: what a picture shows.
+        part: what part_splits says of its part. None gives 60 % train, 10 % validation and 30 % test,
+            "train+validation" 6 : 1, and a split gives itself.
+    """
+    if part in SPLITS:
+        return part
+    tenth = int(hashlib.sha256(content_id.encode()).hexdigest(), 16) % (10 if part is None else 7)
+    return "train" if tenth < 6 else "validation" if tenth < 7 else "test"
+
+
+def _letters(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())
