@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from itemkit.cards import SPLITS, UNKNOWN, Card, read_card
 from itemkit.hub import TIMEOUT, HubError, explained
-from itemkit.needs import PIPELINES, Need, is_here, known_networks, list_needs
+from itemkit.needs import NETWORKS, PIPELINES, Need, is_here, known_networks, list_needs
 from itemkit.network import check_device
 from itemkit.perturb import PERTURBATIONS
 from itemkit.speed import time_layer, time_picture
@@ -38,7 +38,8 @@ def forecast(values: dict) -> str:
         absent = [row["GB"] for row in rows if row["here"] == "no"]
         known = sum(size for size in absent if isinstance(size, float))
         more = " and what is of unknown size" if UNKNOWN in absent else ""
-        pages.append(f"to fetch: {known:.2f} GB{more}; a run without a network then needs nothing else")
+        then = "rows are read over the network by notebook 00" if needs[0].streamed else "a run then needs no network"
+        pages.append(f"to fetch: {known:.2f} GB{more}; {then}")
     else:
         pages.append("nothing is fetched: all of it lies here")
     return "\n\n".join([*pages, _times(card, values)])
@@ -122,7 +123,7 @@ def count_passes(card: Card, values: dict) -> dict[str, float]:
 
 
 def _times(card: Card, values: dict) -> str:
-    passes, networks, device, note = count_passes(card, values), known_networks(), values["device"], ""
+    passes, device, note = count_passes(card, values), values["device"], ""
     if np.isnan(passes["align"]):
         return "time: unknown, since the card does not know how many pictures there are; set a limit to learn it"
     try:
@@ -130,29 +131,36 @@ def _times(card: Card, values: dict) -> str:
     except ValueError as error:
         device, note = "cpu", f"{error}. These are the times of the cpu:\n"
     speeds = {dtype: time_layer(device, dtype) for dtype in dict.fromkeys([values["dtype"], values["encoder_dtype"]])}
-    align, decode, crop = time_picture()
-    rows = [("pictures", "decode, align, inspect", passes["align"], align)]
-    for role in ("captioner", "locator", "encoder"):
-        speed = speeds[values["encoder_dtype" if role == "encoder" else "dtype"]]
-        known = networks.get(values[role], {})
-        each = known.get("work", np.nan) * (OBJECTS if known.get("one_phrase_a_pass") else 1) / speed + (
-            crop if role == "encoder" else decode
-        )
-        rows.append((role, values[role], passes[role], each))
-        if role == "encoder":
-            rows.append(("texts", values[role], passes["encoder_texts"], known.get("text_work", np.nan) / speed))
-    table = pd.DataFrame(rows, columns=["stage", "by", "passes", "seconds each"])
+    table = _stages(passes, values, speeds)
     hours = table["passes"] * table["seconds each"] / 3600
-    table["passes"] = table["passes"].round().astype(int)
-    table["seconds each"] = table["seconds each"].map("{:.4f}".format)
-    table["time"] = hours.map(_duration)
+    shown = {"passes": table["passes"].round().astype(int), "time": hours.map(_duration)}
+    shown["seconds each"] = table["seconds each"].map(lambda each: UNKNOWN if np.isnan(each) else f"{each:.4f}")
+    whole = _duration(hours.sum()) + ("" if hours.notna().all() else " and the stages not known")
     told = ", ".join(f"{speed:,.0f} GFLOP/s in {dtype}" for dtype, speed in speeds.items())
-    whole = _duration(hours.sum()) if hours.notna().all() else f"{_duration(hours.sum())} and the stages not known"
     return (
-        f"{note}{_lines(table)}\n\n"
+        f"{note}{_lines(table.assign(**shown))}\n\n"
         f"about {whole} on {device} ({told}, just timed for some seconds; {OBJECTS} objects a caption assumed), without "
         "the download, the heads and the tables. What is cached already takes no time"
     )
+
+
+def _stages(passes: dict[str, float], values: dict, speeds: dict[str, float]) -> pd.DataFrame:
+    """A row for each stage: what does it, how often, and how long it takes each time, NaN if the network is not known."""
+    align, decode, crop = time_picture()
+    known = {role: known_networks().get(values[role], {}) for role in NETWORKS}
+    work = {role: facts.get("work", np.nan) for role, facts in known.items()}
+    if known["locator"].get("one_phrase_a_pass"):
+        work["locator"] *= OBJECTS
+    speed, encoder_speed = speeds[values["dtype"]], speeds[values["encoder_dtype"]]
+    text_work = known["encoder"].get("text_work", np.nan)
+    rows = [
+        ("pictures", "decode, align, inspect", passes["align"], align),
+        ("captioner", values["captioner"], passes["captioner"], work["captioner"] / speed + decode),
+        ("locator", values["locator"], passes["locator"], work["locator"] / speed + decode),
+        ("encoder", values["encoder"], passes["encoder"], work["encoder"] / encoder_speed + crop),
+        ("texts", values["encoder"], passes["encoder_texts"], text_work / encoder_speed),
+    ]
+    return pd.DataFrame(rows, columns=["stage", "by", "passes", "seconds each"])
 
 
 def _duration(hours: float) -> str:

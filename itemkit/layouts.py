@@ -40,9 +40,13 @@ def read_rows(card: Card, generators: list[str], limit: int | None) -> Rows:
     with _damage_named(where):
         if card.layout == "folder":
             return _read_folder(card, generators)
-        if card.is_streamed(limit):
+        if card.is_streamed(limit) and (card.streamed or not _is_here(card)):
             return _read_stream(card, generators, limit)
         return _read_tables(card)
+
+
+def _is_here(card: Card) -> bool:
+    return card.is_local or local_folder(card.repo, card.revision, "dataset") is not None
 
 
 @contextmanager
@@ -88,7 +92,7 @@ def _read_tables(card: Card) -> Rows:
     if card.is_local:
         folder = card.folder
     else:
-        if local_folder(card.repo, card.revision, "dataset") is None:
+        if not _is_here(card):
             print(f"fetching {card.summary}", flush=True)
         folder = fetch(card.repo, card.revision, "dataset")
     parts = datasets.load_dataset(str(folder), card.configuration)

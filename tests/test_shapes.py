@@ -429,6 +429,18 @@ def test_with_a_limit_only_the_first_rows_are_read(hub, wide, wide_on_hub, tmp_p
         load_images(card)
 
 
+def test_with_a_limit_nothing_is_read_again_of_what_was_downloaded_as_a_whole(hub, wide, wide_on_hub, tmp_path):
+    card = pin(read_card(wide_on_hub), tmp_path)
+    load_images(card)
+    hub.down = True
+    order = ["image_id"]
+    limited = facts(load_images(card, limit=3)).sort_values(order)
+    assert (
+        limited.to_numpy().tolist()
+        == facts(load_images(read_card(wide), limit=3)).sort_values(order).to_numpy().tolist()
+    )
+
+
 # clips
 
 
