@@ -217,8 +217,8 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False) -> Path:
             raise RunError(f"the reference is a run of {kept}; remove {reference} to make one of {results.name}")
     everything = {name: value for _, parameters in steps for name, value in parameters.items()}
     seconds: dict[str, float] = {}
+    ready(everything, root)
     with locked(results):
-        ready(everything, root)
         for number, (notebook, parameters) in enumerate(steps, start=1):
             if make_reference and number == len(steps):
                 print(f"{reference}: {len(write_reference(results, reference))} files written")

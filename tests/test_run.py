@@ -133,6 +133,7 @@ def test_what_a_profile_needs_is_fetched_before_the_first_notebook(project, prof
     ) as error:
         run("tiny", project)
     assert "\n" not in str(error.value) and "00_first" not in capfd.readouterr().out
+    assert not (project / "results").exists()
     hub.down = False
     run("tiny", project)
     told = capfd.readouterr().out
