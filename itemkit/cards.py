@@ -63,6 +63,11 @@ class Card:
         return self.repo.startswith(".") or (self.path / self.repo).is_dir()
 
     @property
+    def commit(self) -> str | None:
+        """The revision that the card asks for; None for the newest."""
+        return None if self.revision == UNKNOWN else self.revision
+
+    @property
     def folder(self) -> Path:
         """Where a local data set lies.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import datasets
 import pandas as pd
 
-from itemkit.cards import SPLITS, TRUTH_COLUMNS, UNKNOWN, Card, check_names, read_card
+from itemkit.cards import SPLITS, TRUTH_COLUMNS, Card, check_names, read_card
 from itemkit.hub import resolve_revision
 from itemkit.images import UnreadableImage, aligned_bytes, decode_image, encoded_bytes, image_id, inspect_images
 from itemkit.layouts import identified, read_rows
@@ -35,8 +35,7 @@ def pin(card: Card, cache: str | Path) -> Card:
     """
     if card.is_local:
         return card
-    revision = None if card.revision == UNKNOWN else card.revision
-    return replace(card, revision=resolve_revision(card.repo, revision, cache, "dataset"))
+    return replace(card, revision=resolve_revision(card.repo, card.commit, cache, "dataset"))
 
 
 def load_images(
@@ -48,8 +47,9 @@ def load_images(
 ) -> datasets.Dataset:
     """Return the images of a card, undecoded: a broken picture keeps its row.
 
-    A content in two splits stays in the later one, with a warning. A data set of the hub is downloaded once. With a limit, one in wide layout, and any that its card calls streamed, is
-    read over the network up to there, and what was read is kept.
+    A content in two splits stays in the later one, with a warning. A data set of the hub is downloaded once. With a
+    limit, one in wide layout that is not here, and any that its card calls streamed, is read over the network up to
+    there, and what was read is kept.
 
     Args:
         card: as read_card returns it; one of the hub as pin returns it.

@@ -72,10 +72,9 @@ class ClipEncoder:
     def is_cut(self, texts: list[str]) -> list[bool]:
         """Return for each text whether it is longer than the network's context, and so loses its end."""
         tokenize = self._network[2]
-        longer = tokenize([*texts, ""], context_length=tokenize.context_length + 1)[:, -1]  # (N + 1,)
-        return (
-            longer[:-1] != longer[-1]
-        ).tolist()  # with one more position a text that fits ends in padding, as "" does
+        # With one more position a text that fits ends in padding, as "" does.
+        last = tokenize([*texts, ""], context_length=tokenize.context_length + 1)[:, -1]  # (N + 1,)
+        return (last[:-1] != last[-1]).tolist()
 
     def _encode(self, encode, items: list) -> np.ndarray:
         import torch

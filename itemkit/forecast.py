@@ -6,12 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from huggingface_hub import HfApi
-from huggingface_hub.utils import filter_repo_objects
 from tabulate import tabulate
 
 from itemkit.cards import SPLITS, UNKNOWN, Card, read_card
-from itemkit.hub import TIMEOUT, HubError, explained
+from itemkit.hub import TIMEOUT, HubError, size_and_license
 from itemkit.needs import NETWORKS, PIPELINES, Need, is_here, known_networks, list_needs
 from itemkit.network import check_device
 from itemkit.perturb import PERTURBATIONS
@@ -48,8 +46,11 @@ def forecast(values: dict) -> str:
 def _describe(need: Need, cache: str | Path) -> dict:
     size, license, reached = need.gigabytes, need.license, "yes"
     try:
-        told = _ask(need)
-        size, license = told.get("gigabytes") or size, told.get("license") or license
+        if need.kind == "package":
+            _ask_for_package(need.name)
+        else:
+            told_size, told_license = size_and_license(need.name, need.revision, need.kind, need.patterns)
+            size, license = told_size or size, told_license or license
     except HubError as error:
         reached = f"no: {str(error).replace(repr(need.name), '...')}"
     size = "as read" if need.streamed else UNKNOWN if size is None else float(size)
@@ -64,27 +65,15 @@ def _describe(need: Need, cache: str | Path) -> dict:
     }
 
 
-def _ask(need: Need) -> dict:
-    """Size and licence as the hub has them, where it tells.
-
-    Raises:
-        HubError: it does not answer, or does not let us in.
-    """
-    if need.kind == "package":
-        try:
-            asked = urllib.request.Request(PIPELINES[need.name], method="HEAD")
-            urllib.request.urlopen(asked, timeout=TIMEOUT).close()
-        except KeyError:
-            raise HubError(f"nouns {need.name!r}: itemkit does not know where to get it; install it by hand") from None
-        except OSError as error:
-            raise HubError(f"nouns {need.name!r}: its place does not answer ({error})") from None
-        return {}
-    with explained(need.name, need.kind, need.revision):
-        options = {"revision": need.revision, "repo_type": need.kind, "files_metadata": True, "timeout": TIMEOUT}
-        info = HfApi().repo_info(need.name, **options)
-    files = filter_repo_objects(info.siblings, allow_patterns=need.patterns, key=lambda file: file.rfilename)
-    license = info.card_data.license if info.card_data else None
-    return {"gigabytes": sum(file.size or 0 for file in files) / 1e9, "license": license}
+def _ask_for_package(name: str) -> None:
+    """Raise a HubError if the place of a spaCy pipeline does not answer."""
+    try:
+        asked = urllib.request.Request(PIPELINES[name], method="HEAD")
+        urllib.request.urlopen(asked, timeout=TIMEOUT).close()
+    except KeyError:
+        raise HubError(f"nouns {name!r}: itemkit does not know where to get it; install it by hand") from None
+    except OSError as error:
+        raise HubError(f"nouns {name!r}: its place does not answer ({error})") from None
 
 
 def _table(frame: pd.DataFrame) -> str:
@@ -147,7 +136,8 @@ def _times(card: Card, values: dict) -> str:
 def _stages(passes: dict[str, float], values: dict, speeds: dict[str, float]) -> pd.DataFrame:
     """A row for each stage: what does it, how often, and how long it takes each time, NaN if the network is not known."""
     align, decode, crop = time_picture()
-    known = {role: known_networks().get(values[role], {}) for role in NETWORKS}
+    networks = known_networks()
+    known = {role: networks.get(values[role], {}) for role in NETWORKS}
     work = {role: facts.get("work", np.nan) for role, facts in known.items()}
     if known["locator"].get("one_phrase_a_pass"):
         work["locator"] *= OBJECTS

@@ -1,6 +1,7 @@
 """Ask the Hugging Face Hub: which commit, which files; and say in one sentence what stands in the way.
 
-The only module that reaches a network. Its errors name the remedy, since most of them end a run on its first minute.
+Its errors name the remedy, since most of them end a run on its first minute; whoever reads over the network elsewhere
+does so inside `explained`.
 """
 
 import json
@@ -22,6 +23,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import filter_repo_objects
 
 TIMEOUT = 5  # seconds until an answer counts as none
 REVISIONS = "revisions.json"  # in the cache: the commit of each hub id that was asked for without one
@@ -101,6 +103,21 @@ def fetch(name: str | Path, revision: str | None, kind: str = "model", patterns:
     with explained(name, kind, revision):
         HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=TIMEOUT)  # or minutes of trying again
         return Path(snapshot_download(name, revision=revision, repo_type=kind, allow_patterns=patterns))
+
+
+def size_and_license(
+    name: str, revision: str | None, kind: str, patterns: list[str] | None = None
+) -> tuple[float, str | None]:
+    """Return how many gigabytes fetch would bring, and the licence, None where the hub names none.
+
+    Raises:
+        HubError: the hub does not answer, or does not let us in; the message says what to do.
+    """
+    with explained(name, kind, revision):
+        info = HfApi().repo_info(name, revision=revision, repo_type=kind, files_metadata=True, timeout=TIMEOUT)
+    files = filter_repo_objects(info.siblings, allow_patterns=patterns, key=lambda file: file.rfilename)
+    license = info.card_data.license if info.card_data else None
+    return sum(file.size or 0 for file in files) / 1e9, license
 
 
 def local_folder(name: str, revision: str | None, kind: str, patterns: list[str] | None = None) -> Path | None:

@@ -98,7 +98,9 @@ class ObjectLocator:
         import torch
 
         processor, network = self._network
-        pixels = [self._pixels([image]) for image, _ in pairs]  # (1, 3, height, width) each
+        distinct = {id(image): image for image, _ in pairs}  # neighbours ask for other phrases of one image
+        prepared = {place: self._pixels([image]) for place, image in distinct.items()}
+        pixels = [prepared[id(image)] for image, _ in pairs]  # (1, 3, height, width) each
         found = {}
         for shape in dict.fromkeys(one.shape for one in pixels):
             rows = [row for row, one in enumerate(pixels) if one.shape == shape]

@@ -57,16 +57,15 @@ def list_needs(values: dict) -> list[Need]:
         FileNotFoundError: no such card, or the folder that it names is not there; the message says how to get it.
         ValueError: a card that cannot be read.
     """
-    needs, card = [], read_card(values["card"])
+    needs, card, networks = [], read_card(values["card"]), known_networks()
     if card.is_local:
         card.folder.stat()  # or what it says of a folder that is missing
     else:
         facts = {"streamed": card.is_streamed(values["limit"]), "gigabytes": card.gigabytes, "license": card.license}
-        revision = None if card.revision == UNKNOWN else card.revision
-        needs.append(Need("data set", card.repo, "dataset", revision, **facts))
+        needs.append(Need("data set", card.repo, "dataset", card.commit, **facts))
     for role, patterns in NETWORKS.items():
         if not Path(values[role]).is_dir():
-            known = known_networks().get(values[role], {})
+            known = networks.get(values[role], {})
             facts = {"gigabytes": known.get("gigabytes"), "license": known.get("license", UNKNOWN)}
             needs.append(Need(role, values[role], "model", values[f"{role}_revision"], patterns, **facts))
     if not Path(values["nouns"]).is_dir():

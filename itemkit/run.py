@@ -106,6 +106,21 @@ def plan(profile: str, root: Path = ROOT) -> tuple[Path, list[tuple[Path, dict[s
     return (notebooks / str(values["results"])).resolve(), steps
 
 
+def all_values(steps: list[tuple[Path, dict[str, object]]]) -> dict[str, object]:
+    """The values of all notebooks of a plan together; a name has the same in each."""
+    return {name: value for _, parameters in steps for name, value in parameters.items()}
+
+
+@contextmanager
+def in_notebooks(root: Path) -> Iterator[None]:
+    """Work where the notebooks do, from which paths are seen; what is missing or wrong there becomes a RunError."""
+    try:
+        with chdir(root / "notebooks"):
+            yield
+    except (OSError, ValueError) as error:
+        raise RunError(str(error)) from None
+
+
 def ready(values: dict[str, object], root: Path = ROOT) -> None:
     """Fetch whatever a profile names and is not here, so that no run stops for it after hours.
 
@@ -116,11 +131,8 @@ def ready(values: dict[str, object], root: Path = ROOT) -> None:
         return  # notebooks of one's own, which need no network
     from itemkit.needs import fetch_needs
 
-    try:
-        with chdir(root / "notebooks"):
-            fetch_needs(values)
-    except (OSError, ValueError) as error:
-        raise RunError(str(error)) from None
+    with in_notebooks(root):
+        fetch_needs(values)
 
 
 def dry_run(profile: str, root: Path = ROOT) -> str:
@@ -132,11 +144,8 @@ def dry_run(profile: str, root: Path = ROOT) -> str:
     from itemkit.forecast import forecast
 
     _, steps = plan(profile, root)
-    try:
-        with chdir(root / "notebooks"):
-            return forecast({name: value for _, parameters in steps for name, value in parameters.items()})
-    except (OSError, ValueError) as error:
-        raise RunError(str(error)) from None
+    with in_notebooks(root):
+        return forecast(all_values(steps))
 
 
 @contextmanager
@@ -215,7 +224,7 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False) -> Path:
         reference = results.parent / "reference"
         if (kept := profile_of(reference) or results.name) != results.name:
             raise RunError(f"the reference is a run of {kept}; remove {reference} to make one of {results.name}")
-    everything = {name: value for _, parameters in steps for name, value in parameters.items()}
+    everything = all_values(steps)
     seconds: dict[str, float] = {}
     ready(everything, root)
     with locked(results):

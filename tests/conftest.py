@@ -126,7 +126,13 @@ def tiny_spacy(tmp_path_factory) -> Path:
     return folder
 
 
-CARD = """---
+ANSWERED = "".join(
+    f"\n## {section}\nA true sentence.\n"
+    for section in ("Motivation", "Composition", "Collection", "Preprocessing", "Uses", "Distribution", "Maintenance")
+)
+
+CARD = (
+    """---
 license: cc0-1.0
 configs:
 - config_name: default
@@ -141,9 +147,8 @@ itemkit:
   - {name: noisy, family: noise, year: 2026}
 ---
 # Tiny
-""" + "".join(
-    f"\n## {name}\nA true sentence.\n"
-    for name in ("Motivation", "Composition", "Collection", "Preprocessing", "Uses", "Distribution", "Maintenance")
+"""
+    + ANSWERED
 )
 
 
@@ -209,7 +214,8 @@ def stages(images, networks, tiny_spacy, tmp_path_factory):
     return captions, boxes, *embed(images, captions, boxes, encoder, cache)
 
 
-HUB_CARD = """---
+HUB_CARD = (
+    """---
 license: cc0-1.0
 itemkit:
   repo: {repo}
@@ -219,9 +225,8 @@ itemkit:
   generators: [{{name: sdxl, value: sdxl_image}}]
   gigabytes: 4
 ---
-""" + "".join(
-    f"\n## {name}\nUnknown.\n"
-    for name in ("Motivation", "Composition", "Collection", "Preprocessing", "Uses", "Distribution", "Maintenance")
+"""
+    + ANSWERED
 )
 
 
