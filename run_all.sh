@@ -99,5 +99,5 @@ esac
 case "$option$command" in
   test) exec "$python" -m pytest -o cache_dir=cache/pytest "$@" ;;
   lab) cd notebooks && exec "$python" -m jupyter lab "$@" ;;
-  *) exec "$python" -m itemkit.run "$command" ${option:+"$option"} ;;
+  *) exec "$python" -m itemkit.running.run "$command" ${option:+"$option"} ;;
 esac

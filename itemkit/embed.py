@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from itemkit.hub import fetch
+from itemkit.data.hub import fetch
 from itemkit.network import OPEN_CLIP_FILES, Batches, check_device, damage_named, network_spec
 
 RESIZE_MODES = ("own", "squash", "longest", "shortest")

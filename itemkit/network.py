@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from itemkit.hub import fetch, is_commit
+from itemkit.data.hub import fetch, is_commit
 
 DTYPES = ("float32", "bfloat16", "float16")
 SLOW_ON_PILLOW = ("owlv2",)  # whose processor takes 0.3 s for a picture there, longer than the network on a GPU
@@ -36,7 +36,7 @@ def network_digest(name: str | Path, revision: str | None = None) -> str:
         if not is_commit(revision):
             raise ValueError(
                 f"no folder {str(name)!r}, and as a hub id it has revision {revision!r}; expected the 40 hex "
-                "digits of a commit (itemkit.hub.resolve_revision looks up the newest, once)"
+                "digits of a commit (itemkit.data.hub.resolve_revision looks up the newest, once)"
             )
         return f"{name}@{revision}"
     total = hashlib.sha256()

@@ -20,10 +20,10 @@ from tqdm.auto import tqdm
 
 from itemkit.captions import Captioner, object_phrases
 from itemkit.embed import ClipEncoder
-from itemkit.images import UnreadableImage, decode_image, encoded_bytes, image_id
+from itemkit.data.images import UnreadableImage, decode_image, encoded_bytes, image_id
 from itemkit.locate import ObjectLocator
 from itemkit.network import network_digest
-from itemkit.perturb import perturb
+from itemkit.data.perturb import perturb
 from itemkit.store import cached, digest
 
 SHARD = 1024  # images, or texts: what an interruption costs at most

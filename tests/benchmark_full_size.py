@@ -19,11 +19,11 @@ from conftest import make_picture
 from random_networks import save_real_size
 
 from itemkit.captions import Captioner
-from itemkit.data import decode_image
+from itemkit.data.load import decode_image
 from itemkit.embed import ClipEncoder
 from itemkit.locate import ObjectLocator
-from itemkit.needs import known_networks
-from itemkit.speed import time_layer
+from itemkit.running.needs import known_networks
+from itemkit.running.speed import time_layer
 
 
 def main() -> None:

@@ -178,7 +178,7 @@ def tiny_card(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_images(tiny_card):
-    from itemkit.data import load_images, read_card
+    from itemkit.data.load import load_images, read_card
 
     return load_images(read_card(tiny_card))
 

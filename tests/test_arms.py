@@ -8,7 +8,7 @@ import pytest
 
 from itemkit import head
 from itemkit.arms import feature_matrix, train
-from itemkit.data import inspect_images
+from itemkit.data.load import inspect_images
 
 
 def one_by_one(image_id, captions, boxes, vectors, texts, missing_box):

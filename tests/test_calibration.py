@@ -3,8 +3,8 @@ import pytest
 from scipy.special import expit, logit
 from test_metrics import scenes
 
-from itemkit.calibration import at_temperature, choose_temperature, choose_threshold, reliability
-from itemkit.metrics import detection_metrics as measure
+from itemkit.evaluation.calibration import at_temperature, choose_temperature, choose_threshold, reliability
+from itemkit.evaluation.metrics import detection_metrics as measure
 
 
 def test_threshold_lies_between_the_scores_it_separates():

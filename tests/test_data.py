@@ -10,10 +10,10 @@ from conftest import CARD, encode, make_picture
 from PIL import Image
 from scipy.fft import dctn
 
-from itemkit.cards import DATA_CARDS
-from itemkit.data import decode_image, image_id, inspect_images, load_images, read_card
-from itemkit.images import UnreadableImage
-from itemkit.sources import split_of
+from itemkit.data.cards import DATA_CARDS
+from itemkit.data.load import decode_image, image_id, inspect_images, load_images, read_card
+from itemkit.data.images import UnreadableImage
+from itemkit.data.labels import split_of
 
 KEYS = ["image", "image_id", "label", "generator", "content_id", "split"]
 FOLDER_CARD = """---
@@ -55,7 +55,7 @@ def test_a_card_is_read_by_folder_by_file_and_by_name(tiny_card, tmp_path, monke
     assert card == read_card(tiny_card / "README.md") == read_card(str(tiny_card))
     assert (card.license, card.layout, card.revision, card.path) == ("cc0-1.0", "long", "local", tiny_card)
     assert card.generators["noisy"] == {"name": "noisy", "family": "noise", "year": 2026, "value": "noisy"}
-    monkeypatch.setattr("itemkit.cards.DATA_CARDS", tiny_card.parent)
+    monkeypatch.setattr("itemkit.data.cards.DATA_CARDS", tiny_card.parent)
     assert read_card(tiny_card.name) == card
     with pytest.raises(FileNotFoundError, match=f"no card 'toywrld'; expected .* one of .*{tiny_card.name}"):
         read_card("toywrld")
@@ -233,7 +233,7 @@ def test_a_folder_of_a_generator_that_is_not_asked_for_may_be_missing(tmp_path):
 
 
 def test_only_the_pictures_that_are_asked_for_are_read(tmp_path, monkeypatch):
-    from itemkit import layouts
+    from itemkit.data import layouts
 
     write_folders(write_card(tmp_path, FOLDER_CARD))
     read = []

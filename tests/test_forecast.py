@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from itemkit.cards import read_card
-from itemkit.forecast import count_passes, forecast
-from itemkit.needs import known_networks
-from itemkit.perturb import PERTURBATIONS
-from itemkit.run import read_profile
-from itemkit.speed import time_layer, time_picture
+from itemkit.data.cards import read_card
+from itemkit.running.forecast import count_passes, forecast
+from itemkit.running.needs import known_networks
+from itemkit.data.perturb import PERTURBATIONS
+from itemkit.running.run import read_profile
+from itemkit.running.speed import time_layer, time_picture
 
 PROFILES = sorted((Path(__file__).parents[1] / "notebooks" / "params").glob("*.yaml"))
 RUN = {"generators": None, "tracks": ["aligned"], "perturbations": ["crop"], "robustness_contents": 10}

@@ -18,10 +18,10 @@ from test_embed import vectors_by_hand
 from test_locate import find_by_hand
 
 from itemkit.captions import Captioner
-from itemkit.data import decode_image, image_id
+from itemkit.data.load import decode_image, image_id
 from itemkit.embed import ClipEncoder
 from itemkit.locate import ObjectLocator
-from itemkit.needs import known_networks
+from itemkit.running.needs import known_networks
 from itemkit.pipeline import describe, embed, locate
 
 pytestmark = pytest.mark.full_size

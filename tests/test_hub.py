@@ -7,7 +7,7 @@ from conftest import make_picture
 from huggingface_hub import constants
 
 from itemkit.captions import Captioner
-from itemkit.hub import HubError, fetch, local_folder, recorded_revisions, resolve_revision
+from itemkit.data.hub import HubError, fetch, local_folder, recorded_revisions, resolve_revision
 
 
 @pytest.fixture

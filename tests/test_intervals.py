@@ -5,8 +5,8 @@ from scipy.stats import norm
 from sklearn import metrics as reference
 from test_metrics import by_sklearn, scenes
 
-from itemkit.intervals import _weighted_metrics, by_generator, confidence_interval, mean_interval
-from itemkit.metrics import METRICS
+from itemkit.evaluation.intervals import _weighted_metrics, by_generator, confidence_interval, mean_interval
+from itemkit.evaluation.metrics import METRICS
 
 
 @pytest.mark.parametrize("seed", range(5))

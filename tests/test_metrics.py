@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from itemkit.metrics import METRICS, expected_calibration_error
-from itemkit.metrics import detection_metrics as measure
+from itemkit.evaluation.metrics import METRICS, expected_calibration_error
+from itemkit.evaluation.metrics import detection_metrics as measure
 
 
 def scenes(seed: int, contents: int = 100, shift: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

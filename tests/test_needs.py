@@ -7,9 +7,9 @@ import zipfile
 
 import pytest
 
-from itemkit import needs
-from itemkit.hub import HubError, recorded_revisions
-from itemkit.needs import Need, fetch_needs, is_here, list_needs
+from itemkit.running import needs
+from itemkit.data.hub import HubError, recorded_revisions
+from itemkit.running.needs import Need, fetch_needs, is_here, list_needs
 
 
 def test_folders_are_no_needs(tiny_card, tiny_captioner, tiny_detector, tiny_clip, tiny_spacy):

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 import yaml
 
-from itemkit.run import declared, plan
+from itemkit.running.run import declared, plan
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

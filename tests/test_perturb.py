@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from itemkit.perturb import PERTURBATIONS, perturb
+from itemkit.data.perturb import PERTURBATIONS, perturb
 
 
 @pytest.fixture

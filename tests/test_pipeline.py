@@ -11,10 +11,10 @@ from conftest import make_picture
 
 from itemkit import pipeline
 from itemkit.captions import Captioner, object_phrases
-from itemkit.data import decode_image, image_id
+from itemkit.data.load import decode_image, image_id
 from itemkit.embed import ClipEncoder
 from itemkit.locate import ObjectLocator
-from itemkit.perturb import perturb
+from itemkit.data.perturb import perturb
 from itemkit.pipeline import describe, embed, locate, shuffle
 
 
@@ -167,7 +167,7 @@ RUNS = """
 import os, signal, sys
 from itemkit import pipeline, store
 from itemkit.captions import Captioner
-from itemkit.data import load_images, read_card
+from itemkit.data.load import load_images, read_card
 from itemkit.embed import ClipEncoder
 from itemkit.locate import ObjectLocator
 

@@ -7,7 +7,7 @@ from matplotlib import pyplot
 from matplotlib.colors import to_rgba
 from matplotlib.offsetbox import TextArea
 
-from itemkit.plots import COLOURS, COLUMN, misfit_scale, plot_intervals, plot_matrix, plot_picture, style
+from itemkit.paper.plots import COLOURS, COLUMN, misfit_scale, plot_intervals, plot_matrix, plot_picture, style
 
 
 @pytest.fixture(autouse=True)

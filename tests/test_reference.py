@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from itemkit.reference import compare, list_failures, profile_of, summarise, why_not_compared, write_reference
+from itemkit.paper.reference import compare, list_failures, profile_of, summarise, why_not_compared, write_reference
 
 UNSEEN = "arm,train_on,mean,n\nimage,gan,0.5,200\nitem,gan,0.75,200\nitem,vae,,19\n"
 

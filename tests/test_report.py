@@ -9,9 +9,9 @@ import pytest
 from matplotlib import pyplot
 from PIL import Image
 
-from itemkit.plots import style
-from itemkit.reference import compare, summarise
-from itemkit.report import save_figure, save_page, save_table
+from itemkit.paper.plots import style
+from itemkit.paper.reference import compare, summarise
+from itemkit.paper.report import save_figure, save_page, save_table
 
 FRAME = pd.DataFrame(
     {

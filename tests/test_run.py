@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from itemkit.run import RunError, declared, dry_run, main, plan, run
+from itemkit.running.run import RunError, declared, dry_run, main, plan, run
 
 
 def write_notebook(path: Path, parameters: str | None, *cells: str) -> None:
@@ -241,8 +241,8 @@ def measured(project, monkeypatch):
         "from pathlib import Path\nkept = Path(results, '..', 'reference', '04_mean.csv')",
         "Path(results, 'seen.txt').write_text(kept.read_text() if kept.exists() else 'none')\ntolerance",
     )
-    monkeypatch.setattr("itemkit.run.ROOT", project)
-    monkeypatch.setattr("itemkit.run.execute", execute_here)
+    monkeypatch.setattr("itemkit.running.run.ROOT", project)
+    monkeypatch.setattr("itemkit.running.run.execute", execute_here)
     return project
 
 
@@ -258,7 +258,7 @@ def execute_here(notebook: Path, output: Path, parameters: dict) -> None:
 
 def start(monkeypatch, *arguments: str) -> object:
     """Call the command line; returns what it hands to the shell, None for success."""
-    monkeypatch.setattr(sys, "argv", ["itemkit.run", *arguments])
+    monkeypatch.setattr(sys, "argv", ["itemkit.running.run", *arguments])
     try:
         return main()
     except SystemExit as end:
@@ -338,7 +338,7 @@ def test_the_report_comes_last_and_has_the_tolerance():
 def test_the_command_line_fails_fast_with_one_line_and_loads_nothing_heavy(arguments, message):
     code = (
         "import sys, runpy; sys.argv[1:] = eval(sys.argv[1])\n"
-        "try: runpy.run_module('itemkit.run', run_name='__main__')\n"
+        "try: runpy.run_module('itemkit.running.run', run_name='__main__')\n"
         "finally: print(sorted({'torch', 'datasets', 'pandas', 'papermill'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", code, repr(arguments)]

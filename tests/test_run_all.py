@@ -66,7 +66,7 @@ def test_it_installs_once_and_again_only_when_the_requirements_change(project, a
     first = calls(active)
     assert "pip install --disable-pip-version-check --requirement requirements.txt" in first[1]
     assert "--no-deps --editable ." in first[2]
-    assert first[-1] == f"{project}: -m itemkit.run toyworld (HF_HUB_OFFLINE=1)"
+    assert first[-1] == f"{project}: -m itemkit.running.run toyworld (HF_HUB_OFFLINE=1)"
     call(project, active)
     assert calls(active)[len(first) :] == first[-1:]
     (project / "requirements.txt").write_text("numpy==2.4.7\n")
@@ -78,10 +78,10 @@ def test_a_failed_installation_stops_and_is_tried_again(project, active):
     python = Path(active["VIRTUAL_ENV"]) / "bin" / "python"
     write_program(python, STAND_IN + 'case "$*" in *requirements.txt) exit 3 ;; esac\n')
     assert call(project, active).returncode == 3
-    assert "itemkit.run" not in " ".join(calls(active))
+    assert "itemkit.running.run" not in " ".join(calls(active))
     write_program(python, STAND_IN)
     assert call(project, active).returncode == 0
-    assert calls(active)[-1].endswith("-m itemkit.run toyworld (HF_HUB_OFFLINE=1)")
+    assert calls(active)[-1].endswith("-m itemkit.running.run toyworld (HF_HUB_OFFLINE=1)")
 
 
 def test_test_and_lab_pass_their_arguments_on(project, active):
@@ -99,7 +99,7 @@ def test_an_option_goes_to_the_run_with_the_profile(project, active, option, pro
     for arguments in ([option, *profile], [*profile, option]):
         assert call(project, active, *arguments).returncode == 0
         offline = "1" if run == "toyworld" else ""
-        assert calls(active)[-1] == f"{project}: -m itemkit.run {run} {option} (HF_HUB_OFFLINE={offline})"
+        assert calls(active)[-1] == f"{project}: -m itemkit.running.run {run} {option} (HF_HUB_OFFLINE={offline})"
 
 
 def test_a_failed_check_is_the_exit_status(project, active):
@@ -111,7 +111,7 @@ def test_a_failed_check_is_the_exit_status(project, active):
 def test_other_profiles_may_reach_a_hub(project, active):
     active.pop("HF_HUB_OFFLINE", None)
     call(project, active, "photographs")
-    assert calls(active)[-1] == f"{project}: -m itemkit.run photographs (HF_HUB_OFFLINE=)"
+    assert calls(active)[-1] == f"{project}: -m itemkit.running.run photographs (HF_HUB_OFFLINE=)"
 
 
 @pytest.mark.parametrize(
@@ -163,4 +163,4 @@ def test_without_an_active_environment_one_is_made_beside_the_code(project, tmp_
     environment = {"PATH": f"{programs}:/usr/bin:/bin", "CALLS": active["CALLS"]}
     assert call(project, environment).returncode == 0
     assert (project / ".venv" / ".itemkit-installed").exists()
-    assert "-m itemkit.run toyworld" in calls(environment)[-1]
+    assert "-m itemkit.running.run toyworld" in calls(environment)[-1]

@@ -15,11 +15,11 @@ import pytest
 from conftest import ANSWERED, encode, make_picture
 from matplotlib import pyplot
 
-from itemkit import stream
-from itemkit.data import decode_image, encoded_bytes, load_images, pin, read_card
-from itemkit.hub import HubError
-from itemkit.images import UnreadableImage, middle_frame
-from itemkit.run import declared
+from itemkit.data import stream
+from itemkit.data.load import decode_image, encoded_bytes, load_images, pin, read_card
+from itemkit.data.hub import HubError
+from itemkit.data.images import UnreadableImage, middle_frame
+from itemkit.running.run import declared
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 SOURCES = ("real", "sd21", "dalle3")
@@ -245,7 +245,7 @@ def test_rows_that_are_real_need_no_name_and_other_generators_are_passed_over(st
 def test_a_stream_is_read_once(streamed, monkeypatch):
     card = read_card(streamed)
     first = load_images(card, limit=25)
-    monkeypatch.setattr("itemkit.layouts.first_rows", None)
+    monkeypatch.setattr("itemkit.data.layouts.first_rows", None)
     again = load_images(card, limit=25)
     assert facts(again).equals(facts(first))
     with pytest.raises(ValueError, match="'NoneType' object is not callable"):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from itemkit.data import load_images, read_card
-from itemkit.truth import intersection_over_union, share_of
+from itemkit.data.load import load_images, read_card
+from itemkit.evaluation.truth import intersection_over_union, share_of
 
 
 def test_shares_by_hand():

@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from itemkit.arms import ARMS
-from itemkit.cards import TRUTH_COLUMNS
-from itemkit.data import TRACKS
+from itemkit.data.cards import TRUTH_COLUMNS
+from itemkit.data.load import TRACKS
 from itemkit.head import MLPHead
-from itemkit.metrics import METRICS
+from itemkit.evaluation.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 GENERATORS = ["latent_diffusion", "gan"]
@@ -39,7 +39,7 @@ def project(tmp_path_factory) -> Path:
 
 def start(project: Path, *before: Path) -> subprocess.CompletedProcess:
     """Run the profile; modules in the folders `before` hide those that are installed."""
-    code = "import sys, pathlib; from itemkit.run import run; run('slice', pathlib.Path(sys.argv[1]))"
+    code = "import sys, pathlib; from itemkit.running.run import run; run('slice', pathlib.Path(sys.argv[1]))"
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(project / "cache")}
     environment["PYTHONPATH"] = os.pathsep.join(map(str, (*before, ROOT)))
     command = [sys.executable, "-c", code, str(project)]

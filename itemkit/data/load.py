@@ -7,10 +7,10 @@ from pathlib import Path
 import datasets
 import pandas as pd
 
-from itemkit.cards import SPLITS, TRUTH_COLUMNS, Card, check_names, read_card
-from itemkit.hub import resolve_revision
-from itemkit.images import UnreadableImage, aligned_bytes, decode_image, encoded_bytes, image_id, inspect_images
-from itemkit.layouts import identified, read_rows
+from itemkit.data.cards import SPLITS, TRUTH_COLUMNS, Card, check_names, read_card
+from itemkit.data.hub import resolve_revision
+from itemkit.data.images import UnreadableImage, aligned_bytes, decode_image, encoded_bytes, image_id, inspect_images
+from itemkit.data.layouts import identified, read_rows
 
 __all__ = [
     "Card",

@@ -54,7 +54,7 @@ def save_figure(figure: Figure, folder: str | Path, name: str, data: pd.DataFram
     """Write a figure as pdf (for the paper) and png (for the page), and the numbers it shows as csv.
 
     Args:
-        figure: drawn under itemkit.plots.style.
+        figure: drawn under itemkit.paper.plots.style.
         folder: made where it is missing, e.g. results/figures.
         name: of the three files, without ending.
         data: what the figure shows, one row for each mark.
@@ -81,7 +81,7 @@ def save_page(
             by its first cell; it shows what begins with the same two digits, each with the step that made it.
         title, introduction: the head of the page.
         provenance: what the run was made of, for the end of the page; its values may be dicts and lists.
-        compared: as itemkit.reference.compare returns it; what differs or is missing is marked.
+        compared: as itemkit.paper.reference.compare returns it; what differs or is missing is marked.
         comparison: the outcome of the comparison in a sentence or two, or why there is none.
 
     Returns:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from huggingface_hub import DatasetCard
 
-DATA_CARDS = Path(__file__).resolve().parents[1] / "data_cards"
+DATA_CARDS = Path(__file__).resolve().parents[2] / "data_cards"
 SPLITS = ("train", "validation", "test")
 SECTIONS = ("Motivation", "Composition", "Collection", "Preprocessing", "Uses", "Distribution", "Maintenance")
 REQUIRED_SECTIONS = {"long": SECTIONS, "wide": SECTIONS, "folder": ("Composition",)}  # by layout

@@ -6,7 +6,7 @@ import time
 import numpy as np
 from PIL import Image
 
-from itemkit.images import aligned_bytes, decode_image
+from itemkit.data.images import aligned_bytes, decode_image
 
 TIMED = 1.5  # seconds for each speed that is measured
 SIDE = 1024  # pixels of the picture whose decoding is timed

@@ -8,9 +8,9 @@ import fsspec
 import numpy as np
 from datasets import IterableDataset
 
-from itemkit.cards import SPLITS, Card, check_names
-from itemkit.images import encoded_bytes, image_id
-from itemkit.sources import part_splits, source_names, source_of, split_of
+from itemkit.data.cards import SPLITS, Card, check_names
+from itemkit.data.images import encoded_bytes, image_id
+from itemkit.data.labels import part_splits, generator_names, generator_of, split_of
 
 FILES = 64  # of a part, that are looked into: more would be a download
 IDLE = 200  # rows of a file in a row that give nothing new, after which it is left
@@ -43,7 +43,7 @@ def first_rows(
         check_names(f"column of card {card.name}:", columns, part.column_names or columns)
         split = splits.get(name)
         chosen = {group: set() for group in product(SPLITS if split is None else split.split("+"), sources)}
-        names = source_names(card, (part.features or {}).get(card.columns.get("generator")))
+        names = generator_names(card, (part.features or {}).get(card.columns.get("generator")))
         barren = 0
         for rows in _files(part.select_columns(columns), card):
             if barren == IDLE_FILES or not _wanted(chosen, limit):
@@ -100,7 +100,7 @@ def _wide(row: dict, card: Card, sources: tuple[str, ...]) -> Iterator[dict]:
 
 def _long(row: dict, card: Card, sources: tuple[str, ...], names: dict) -> Iterator[dict]:
     label = row[card.columns["label"]] if "label" in card.columns else None
-    source = source_of(card, names, row[card.columns["generator"]], label)
+    source = generator_of(card, names, row[card.columns["generator"]], label)
     if source in sources:
         image = _encoded(row[card.columns["image"]])
         content = str(row[card.columns["content_id"]]) if card.has_contents else image_id(encoded_bytes(image))

@@ -6,7 +6,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, logit
 from sklearn.metrics import roc_curve
 
-from itemkit.metrics import BINS, check_rows
+from itemkit.evaluation.metrics import BINS, check_rows
 
 CERTAIN = 1e-7  # a score of 0 or 1 has no finite logit; float32 tells no scores apart that are closer to them
 

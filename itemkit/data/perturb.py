@@ -32,7 +32,7 @@ def perturb(image: Image.Image, name: str, strength: float, seed: int = 0) -> Im
     if name not in PERTURBATIONS:
         raise ValueError(f"unknown perturbation {name!r}; expected one of {', '.join(PERTURBATIONS)}")
     if image.mode != "RGB":
-        raise ValueError(f"expected an RGB image, got mode {image.mode}; decode it with itemkit.data.decode_image")
+        raise ValueError(f"expected an RGB image, got mode {image.mode}; decode it with itemkit.data.load.decode_image")
     match name:
         case "jpeg":
             return _jpeg(image, strength)

@@ -1,4 +1,4 @@
-"""Run the notebooks of a profile in order: `python -m itemkit.run PROFILE [--check | --reference | --dry-run]`.
+"""Run the notebooks of a profile in order: `python -m itemkit.running.run PROFILE [--check | --reference | --dry-run]`.
 
 A profile is one flat file, notebooks/params/<profile>.yaml. Each name goes to every notebook whose `parameters` cell
 declares it; `like: <profile>` takes the values of another one first, but for its results. Papermill lets a misspelt name pass and runs with the default: a green run with wrong numbers. So every
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PLAIN = (bool, int, float, str, list, type(None))
 
 
@@ -129,7 +129,7 @@ def ready(values: dict[str, object], root: Path = ROOT) -> None:
     """
     if not {"card", "captioner", "locator", "encoder", "nouns"} <= set(values):
         return  # notebooks of one's own, which need no network
-    from itemkit.needs import fetch_needs
+    from itemkit.running.needs import fetch_needs
 
     with in_notebooks(root):
         fetch_needs(values)
@@ -141,7 +141,7 @@ def dry_run(profile: str, root: Path = ROOT) -> str:
     Raises:
         RunError: see `plan`; or the card cannot be read, or its folder or the device is not there.
     """
-    from itemkit.forecast import forecast
+    from itemkit.running.forecast import forecast
 
     _, steps = plan(profile, root)
     with in_notebooks(root):
@@ -219,7 +219,7 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False) -> Path:
     """
     results, steps = plan(profile, root)
     if make_reference:
-        from itemkit.reference import profile_of, write_reference
+        from itemkit.paper.reference import profile_of, write_reference
 
         reference = results.parent / "reference"
         if (kept := profile_of(reference) or results.name) != results.name:
@@ -247,7 +247,7 @@ def check_run(profile: str, root: Path = ROOT) -> str:
         RunError: there is no reference of this profile (said before anything runs), or a table is missing or differs
             by more than the parameter `tolerance` of the report; says which, where, and by how much.
     """
-    from itemkit.reference import compare, list_failures, summarise, why_not_compared
+    from itemkit.paper.reference import compare, list_failures, summarise, why_not_compared
 
     results, steps = plan(profile, root)
     reference, parameters = results.parent / "reference", steps[-1][1]
@@ -265,7 +265,7 @@ def check_run(profile: str, root: Path = ROOT) -> str:
 def main() -> None:
     profile, *options = sys.argv[1:] or [""]
     if not profile or options not in ([], ["--check"], ["--reference"], ["--dry-run"]):
-        sys.exit("usage: python -m itemkit.run PROFILE [--check | --reference | --dry-run]")
+        sys.exit("usage: python -m itemkit.running.run PROFILE [--check | --reference | --dry-run]")
     try:
         if options == ["--check"]:
             print(f"as in the reference: {check_run(profile, ROOT)}")

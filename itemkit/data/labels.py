@@ -4,10 +4,10 @@ import hashlib
 import re
 from collections.abc import Hashable
 
-from itemkit.cards import SPLITS, Card, check_names
+from itemkit.data.cards import SPLITS, Card, check_names
 
 
-def source_names(card: Card, feature: object = None) -> dict[Hashable, str]:
+def generator_names(card: Card, feature: object = None) -> dict[Hashable, str]:
     """Return our name for each value of a long data set's generator column.
 
     Args:
@@ -29,7 +29,7 @@ def source_names(card: Card, feature: object = None) -> dict[Hashable, str]:
     return coded
 
 
-def source_of(card: Card, names: dict[Hashable, str], value: Hashable, label: Hashable = None) -> str | None:
+def generator_of(card: Card, names: dict[Hashable, str], value: Hashable, label: Hashable = None) -> str | None:
     """Return "real" or the name of the generator of one row, None for a value that the card does not name.
 
     A row whose label says real is real, whatever its generator column holds, unless that is a generator. If the card
@@ -37,7 +37,7 @@ def source_of(card: Card, names: dict[Hashable, str], value: Hashable, label: Ha
 
     Args:
         card: of the data set.
-        names: as source_names returns them.
+        names: as generator_names returns them.
         value: what the generator column holds.
         label: what the label column holds; None if there is none.
 

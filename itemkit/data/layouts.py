@@ -7,11 +7,11 @@ import datasets
 import pandas as pd
 from pyarrow import ArrowInvalid
 
-from itemkit.cards import SPLITS, TRUTH_COLUMNS, Card, check_names
-from itemkit.hub import HubError, explained, fetch, is_commit, local_folder
-from itemkit.images import UnreadableImage, encoded_bytes, image_id, middle_frame
-from itemkit.sources import part_splits, source_names, source_of, split_of
-from itemkit.stream import first_rows
+from itemkit.data.cards import SPLITS, TRUTH_COLUMNS, Card, check_names
+from itemkit.data.hub import HubError, explained, fetch, is_commit, local_folder
+from itemkit.data.images import UnreadableImage, encoded_bytes, image_id, middle_frame
+from itemkit.data.labels import part_splits, generator_names, generator_of, split_of
+from itemkit.data.stream import first_rows
 
 STREAM = 1  # raise it when first_rows changes its result: the library cannot see that and would keep the old one
 
@@ -106,10 +106,10 @@ def _read_long(card: Card, part: datasets.Dataset, split: str | None) -> list[Ro
     """One row for each image."""
     images = _images(card, part, card.columns["image"])
     facts = _facts(card, part, images, split)
-    names = source_names(card, part.features.get(card.columns["generator"]))
+    names = generator_names(card, part.features.get(card.columns["generator"]))
     values = facts["generator"].tolist()
     labels = facts["label"].tolist() if "label" in facts else [None] * len(values)
-    sources = [source_of(card, names, value, label) for value, label in zip(values, labels, strict=True)]
+    sources = [generator_of(card, names, value, label) for value, label in zip(values, labels, strict=True)]
     unknown = [value for value, source in zip(values, sources, strict=True) if source is None]
     check_names(f"value of card {card.name} for a generator:", unknown, names)
     return [(images, _labelled(facts.assign(generator=sources)))]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import yaml
 
-from itemkit.cards import UNKNOWN, read_card
-from itemkit.hub import HubError, fetch, local_folder, recorded_revisions, resolve_revision
+from itemkit.data.cards import UNKNOWN, read_card
+from itemkit.data.hub import HubError, fetch, local_folder, recorded_revisions, resolve_revision
 from itemkit.network import OPEN_CLIP_FILES, TRANSFORMERS_FILES, check_device
 
 NETWORKS = {"captioner": TRANSFORMERS_FILES, "locator": TRANSFORMERS_FILES, "encoder": OPEN_CLIP_FILES}
@@ -44,7 +44,7 @@ class Need:
 
 def known_networks() -> dict[str, dict]:
     """Return what networks.yaml says of the networks that the profiles name, by hub id: size, licence and work."""
-    return yaml.safe_load((files("itemkit") / "networks.yaml").read_text(encoding="utf-8"))
+    return yaml.safe_load((files("itemkit.running") / "networks.yaml").read_text(encoding="utf-8"))
 
 
 def list_needs(values: dict) -> list[Need]:

@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from itemkit.metrics import METRICS, calibration_gaps, check_rows, detection_metrics
+from itemkit.evaluation.metrics import METRICS, calibration_gaps, check_rows, detection_metrics
 
 MINIMUM_ROWS = 20  # of each class; below it there is no number
 HEAD = ["track", "arm", "train_on", "seed"]  # what names a trained head in a table of predictions

@@ -1,0 +1,1 @@
+"""From numbers to a paper: figures, tables, the page, and the committed reference."""

@@ -1,0 +1,1 @@
+"""Running the notebooks of a profile, and what a run needs before it starts."""
