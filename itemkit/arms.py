@@ -1,27 +1,25 @@
-"""The arms of the evaluation: what each of them sees of an image, and the head that it trains.
+"""The arms of the evaluation: what each of them sees of an image.
 
 All arms read the same tables, give their features to the same head and train it on the same rows, so that a difference
 between two of them is one of what they see.
 """
 
-import hashlib
 from collections.abc import Sequence
 from itertools import chain
-from pathlib import Path
-from shutil import rmtree
-from uuid import uuid4
 
 import numpy as np
 import pandas as pd
 
 from itemkit import misalign
-from itemkit.pipeline import WHOLE
-from itemkit.store import digest
+from itemkit.misalign import WHOLE
 
-ARMS = (*misalign.ARMS, "shuffled", "metadata")  # item with the words of other images; what needs no look at a pixel
+ARMS = (
+    *misalign.VECTOR_ARMS,
+    "shuffled",
+    "metadata",
+)  # item with the words of other images; what needs no look at a pixel
 METADATA = ("width", "height", "bytes", "caption_words", "objects_named", "objects_found", "box_area")
 MISSING_BOX = ("drop", "whole image")
-VERSION = {"version": 1}  # in the key of each kept head: raise it when the code of head.fit changes its numbers
 
 
 def feature_matrix(
@@ -80,39 +78,45 @@ def feature_matrix(
     return _finite(misalign.features(kind, whole, caption, crop, phrase, owner, distance, pool, fuse), image_ids)
 
 
-def train(features: np.ndarray, label: np.ndarray, split: np.ndarray, cache: str | Path, seed: int, hidden: int = 128):
-    """Train a head on the rows of the split "train", stop it on those of "validation", and keep it in the cache.
+def cosine_misalignment(
+    image_ids: Sequence[str],
+    captions: pd.DataFrame,
+    boxes: pd.DataFrame,
+    vectors: pd.DataFrame,
+    texts: pd.DataFrame,
+    missing_box: str = "drop",
+) -> pd.DataFrame:
+    """Return how far N pictures and their objects lie from their words, as one number each: 1 - cosine, in [0, 2].
 
     Args:
-        features, label, split: (N, F), (N,), (N,) rows of real images and of the generators to train on; others than
-            those of the two splits are left out.
-        cache: a folder for what was trained.
-        seed, hidden: as head.fit has them.
+        image_ids, captions, boxes, vectors, texts, missing_box: as for feature_matrix.
 
     Returns:
-        The MLPHead, with its history.
-
-    Raises:
-        ValueError: as head.fit.
+        N rows, in order: global, of picture and caption; local, the mean over crops and their nouns, NaN where no object
+        was found; objects_found, how many were.
     """
-    from itemkit.head import MLPHead, fit  # loads torch
+    said = captions, boxes, vectors, texts
+    matrix = feature_matrix(image_ids, *said, arm="item", distance="cosine", missing_box=missing_box)
+    table = pd.DataFrame({"global": matrix[:, 0], "local": matrix[:, 1], "objects_found": matrix[:, 2].astype(int)})
+    return table.assign(local=table["local"].where(table["objects_found"] > 0))
 
-    training, validation = split == "train", split == "validation"
-    rows = [features[training], label[training], features[validation], label[validation]]
-    named = [hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() for array in rows]
-    folder = Path(cache) / "heads" / digest(VERSION | {"rows": named, "seed": seed, "hidden": hidden})
-    if not folder.exists():
-        head = fit(*rows, seed=seed, hidden=hidden)
-        part = folder.with_name(f"{folder.name}.{uuid4().hex}.part")
-        head.save_pretrained(part)
-        pd.DataFrame(head.history).to_csv(part / "history.csv", index=False)
-        try:
-            part.rename(folder)
-        except OSError:  # another run has put the same head there meanwhile
-            rmtree(part)
-    head = MLPHead.from_pretrained(folder)
-    head.history = pd.read_csv(folder / "history.csv").to_dict("records")
-    return head
+
+def object_misalignment(
+    captions: pd.DataFrame, boxes: pd.DataFrame, vectors: pd.DataFrame, texts: pd.DataFrame
+) -> pd.DataFrame:
+    """Return each object that a caption names and the detector found, with the misalignment of crop and noun.
+
+    Args:
+        captions, boxes, vectors, texts: as for feature_matrix.
+
+    Returns:
+        image_id, phrase, x0, y0, x1, y1 (pixels), score (of the detector), misalignment (1 - cosine, in [0, 2]).
+    """
+    named = captions[["image_id", "phrases"]].explode("phrases").rename(columns={"phrases": "phrase"})
+    objects = named.drop_duplicates().merge(boxes, on=["image_id", "phrase"])  # without those of others' words
+    crop = _take(vectors, objects[["image_id", "phrase"]].rename(columns={"phrase": "part"}))  # (M, D)
+    word = _take(texts, objects[["phrase"]].rename(columns={"phrase": "text"}))  # (M, D)
+    return objects.assign(misalignment=1 - np.sum(crop * word, axis=1))
 
 
 def _metadata(

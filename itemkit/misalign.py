@@ -8,7 +8,8 @@ import numpy as np
 DISTANCES = ("difference", "absolute", "product", "cosine")
 POOLS = ("mean", "sum", "max")
 FUSIONS = ("concat", "sum")
-ARMS = ("image", "text", "concat", "global", "local", "item")
+VECTOR_ARMS = ("image", "text", "concat", "global", "local", "item")  # what can be made of vectors
+WHOLE = "whole"  # in tables of vectors, the part of an image that is no crop
 
 
 def global_misalignment(image: np.ndarray, caption: np.ndarray, distance: str = "difference") -> np.ndarray:
@@ -97,7 +98,7 @@ def features(
     end with the number of objects found, so that no pooling can hide it.
 
     Args:
-        arm: one of ARMS.
+        arm: one of VECTOR_ARMS.
         image, caption: (N, D) vectors of the images and of their captions.
         crop, phrase, owner: (M, D), (M, D), (M,): the located objects, as for local_misalignment.
         distance, pool: one of DISTANCES, one of POOLS.
@@ -109,7 +110,7 @@ def features(
     Raises:
         ValueError: an unknown arm, distance, pool or fuse, or arrays that do not belong together.
     """
-    _check_choice("arm", arm, ARMS)
+    _check_choice("arm", arm, VECTOR_ARMS)
     _check_choice("fuse", fuse, FUSIONS)
     whole = global_misalignment(image, caption, distance)  # (N, D)
     parts = local_misalignment(crop, phrase, owner, len(image), distance, pool)  # (N, D)

@@ -19,16 +19,16 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from itemkit.captions import Captioner, object_phrases
-from itemkit.embed import ClipEncoder
 from itemkit.data.images import UnreadableImage, decode_image, encoded_bytes, image_id
-from itemkit.locate import ObjectLocator
-from itemkit.network import network_digest
 from itemkit.data.perturb import perturb
+from itemkit.embed import ClipEncoder
+from itemkit.locate import ObjectLocator
+from itemkit.misalign import WHOLE
+from itemkit.network import network_digest
 from itemkit.store import cached, digest
 
 SHARD = 1024  # images, or texts: what an interruption costs at most
 VERSION = {"version": 1}  # in every key: raise it when the code of a stage changes its numbers
-WHOLE = "whole"  # the part of an image that is no crop
 BOX = ["x0", "y0", "x1", "y1"]
 
 
@@ -48,7 +48,7 @@ def describe(
         image_id, caption, phrases (a list), status ("ok" or "unreadable"), reason; a row for each distinct image. An
         unreadable one has an empty caption; a caption without objects has an empty list.
     """
-    _spacy_folder(nouns)  # before hours of captioning, not after
+    spacy_folder(nouns)  # before hours of captioning, not after
     tables = []
     for shard in _shards(images, "describe"):
         key = VERSION | captioner.spec | {"images": digest(shard["image_id"][:])}
@@ -64,7 +64,7 @@ def name_objects(captions: list[str], nouns: str | Path, cache: str | Path, phra
         captions: N texts.
         nouns, cache, phrase: as for describe.
     """
-    key = VERSION | {"nouns": network_digest(_spacy_folder(nouns)), "phrase": phrase, "captions": digest(captions)}
+    key = VERSION | {"nouns": network_digest(spacy_folder(nouns)), "phrase": phrase, "captions": digest(captions)}
     named = cached(Path(cache) / "phrases", key, partial(_phrases, captions, nouns, phrase))
     return named["phrases"].map(list).tolist()
 
@@ -98,14 +98,63 @@ def shuffle(captions: pd.DataFrame, groups: pd.Series, seed: int = 0) -> pd.Data
     return shuffled
 
 
+def true_captions(pictures: pd.DataFrame, known: pd.DataFrame, nouns: str | Path, cache: str | Path) -> pd.DataFrame:
+    """Return the true words of pictures in the form of describe, for a look at what the networks get wrong.
+
+    Args:
+        pictures: image_id, generator, content_id, status and reason of each picture, on one track.
+        known: generator, content_id, true_caption of each picture, as load_images(..., truth=True) has them.
+        nouns, cache: as for describe.
+
+    Returns:
+        As describe; no rows where the card names no true captions.
+    """
+    columns = ["image_id", "caption", "phrases", "status", "reason"]
+    if "true_caption" not in known:
+        return pd.DataFrame(columns=columns)
+    words = pictures.merge(
+        known[["generator", "content_id", "true_caption"]], on=["generator", "content_id"], how="left"
+    )
+    words = words.drop_duplicates("image_id", ignore_index=True).rename(columns={"true_caption": "caption"})
+    distinct = words["caption"].drop_duplicates()
+    phrases = dict(zip(distinct, name_objects(distinct.tolist(), nouns, cache), strict=True))
+    return words.assign(phrases=words["caption"].map(phrases))[columns]
+
+
+def true_boxes(pictures: pd.DataFrame, known: pd.DataFrame, nouns: str | Path, cache: str | Path) -> pd.DataFrame:
+    """Return where the things of pictures truly are, in the form of locate.
+
+    Args:
+        pictures, nouns, cache: as for true_captions; and width and height.
+        known: generator, content_id, true_objects and true_boxes of each picture.
+
+    Returns:
+        As locate, with a score of 1; no rows where the card names no boxes, or where the pictures are not all of one size,
+        so that alignment may have moved what the boxes hold.
+    """
+    columns = ["image_id", "phrase", *BOX, "score"]
+    same = len(pictures[["width", "height"]].drop_duplicates()) == 1
+    if "true_boxes" not in known or "true_caption" not in known or not same:
+        return pd.DataFrame(columns=columns)
+    things = known.explode(["true_objects", "true_boxes"]).dropna(subset="true_boxes")
+    distinct = things["true_objects"].drop_duplicates()
+    phrase = [phrases[-1] for phrases in name_objects(distinct.tolist(), nouns, cache)]
+    things["phrase"] = things["true_objects"].map(dict(zip(distinct, phrase, strict=True)))
+    things[BOX] = things["true_boxes"].to_list()
+    things = things.merge(pictures[["image_id", "generator", "content_id"]], on=["generator", "content_id"])
+    return things.assign(score=1.0)[columns].drop_duplicates(["image_id", "phrase"], ignore_index=True)
+
+
 def perturbed(images: Dataset, name: str, strength: float, seed: int = 0) -> Dataset:
     """Return the images after one perturbation, as PNG files, with the id of the original in `original_id`.
 
     Args:
         images: readable ones, as load_images returns them.
-        name, strength: as perturb.perturb has them.
+        name, strength: as perturb.perturb has them; "none" leaves the images as they are.
         seed: of the noise, together with each image's id.
     """
+    if name == "none":
+        return images.add_column("original_id", images["image_id"][:])
 
     features = Features(images.features | {"original_id": Value("string")})
     settings = {"name": name, "strength": strength, "seed": seed, "version": VERSION["version"]}
@@ -246,7 +295,12 @@ def _crop(image: Image.Image, box: list[float]) -> Image.Image:
     return image.crop((left, top, max(ceil(box[2]), left + 1), max(ceil(box[3]), top + 1)))
 
 
-def _spacy_folder(nouns: str | Path) -> Path:
+def spacy_folder(nouns: str | Path) -> Path:
+    """Return the folder of a spaCy pipeline, itself a folder or an installed package.
+
+    Raises:
+        ValueError: it is neither.
+    """
     if Path(nouns).is_dir():
         return Path(nouns)
     package = find_spec(nouns) if str(nouns).isidentifier() else None

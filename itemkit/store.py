@@ -2,18 +2,14 @@
 
 import hashlib
 import json
-import os
-import platform
-import subprocess
-import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib.metadata import distributions
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from itemkit.data.files import whole
 
 SPEC_KEY = b"itemkit"  # where a cached parquet file carries its own spec
 
@@ -49,53 +45,12 @@ def cached(folder: str | Path, spec: dict, build: Callable[[], pd.DataFrame]) ->
     return table.to_pandas()
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
-    """Read a parquet table that an earlier notebook wrote.
-
-    Raises:
-        FileNotFoundError: it is not there; the message says what to run.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no {path}; run the notebooks before this one, or ./run_all.sh, which runs them all")
-    return pd.read_parquet(path, partitioning=None)
-
-
-def provenance(parameters: dict) -> dict:
-    """Return what a result needs to be made again: commit, versions, machine, parameters and the time (UTC).
-
-    `commit` and `clean` (no uncommitted change) are None outside a git checkout.
-    """
-    status = _git("status", "--porcelain")
-    return {
-        "commit": _git("rev-parse", "HEAD"),
-        "clean": None if status is None else status == "",
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": {package.name: package.version for package in sorted(distributions(), key=lambda one: one.name)},
-        "parameters": parameters,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
 def _canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _write(path: Path, frame: pd.DataFrame, spec: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pandas(frame, preserve_index=False)
     table = table.replace_schema_metadata({**table.schema.metadata, SPEC_KEY: _canonical(spec)})
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-    with part.open("wb") as file:
-        pq.write_table(table, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
-
-
-def _git(*arguments: str) -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), *arguments]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    with whole(path) as part:
+        pq.write_table(table, part)

@@ -10,7 +10,7 @@ from pyarrow import ArrowInvalid
 from itemkit.data.cards import SPLITS, TRUTH_COLUMNS, Card, check_names
 from itemkit.data.hub import HubError, explained, fetch, is_commit, local_folder
 from itemkit.data.images import UnreadableImage, encoded_bytes, image_id, middle_frame
-from itemkit.data.labels import part_splits, generator_names, generator_of, split_of
+from itemkit.data.labels import generator_names, generator_of, part_splits, split_of
 from itemkit.data.stream import first_rows
 
 STREAM = 1  # raise it when first_rows changes its result: the library cannot see that and would keep the old one

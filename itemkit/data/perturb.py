@@ -5,6 +5,8 @@ import io
 import numpy as np
 from PIL import Image, ImageFilter
 
+from itemkit.data.cards import check_names
+
 # The strengths that papers of the field test, weakest first; any other strength in range is as good.
 PERTURBATIONS = {
     "jpeg": (95, 90, 75, 65, 50, 30),  # quality, 1 to 100
@@ -14,6 +16,16 @@ PERTURBATIONS = {
     "noise": (5, 10, 20),  # standard deviation of Gaussian noise on the scale 0 to 255
     "resize_jpeg": (0.75, 0.5),  # as resize, then JPEG of quality 75: what a social network does
 }
+
+
+def steps(names: list[str] | None = None) -> list[tuple[str, float]]:
+    """Return each of the named perturbations, or of all, with each of its strengths, weakest first.
+
+    Raises:
+        ValueError: an unknown name; the message lists those that are known.
+    """
+    check_names("perturbation", names or (), PERTURBATIONS)
+    return [(name, strength) for name in names or PERTURBATIONS for strength in PERTURBATIONS[name]]
 
 
 def perturb(image: Image.Image, name: str, strength: float, seed: int = 0) -> Image.Image:

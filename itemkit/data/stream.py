@@ -10,7 +10,7 @@ from datasets import IterableDataset
 
 from itemkit.data.cards import SPLITS, Card, check_names
 from itemkit.data.images import encoded_bytes, image_id
-from itemkit.data.labels import part_splits, generator_names, generator_of, split_of
+from itemkit.data.labels import generator_names, generator_of, part_splits, split_of
 
 FILES = 64  # of a part, that are looked into: more would be a download
 IDLE = 200  # rows of a file in a row that give nothing new, after which it is left

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
 
 # What tells without a look at a pixel. Of equally telling columns the first is named: the size in bytes comes last, as
 # every other difference shows in it.
@@ -36,7 +38,7 @@ def leak_audit(files: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     Returns:
         A row for each generator, in order of appearance: generator; n, readable rows of the smaller class; roc_auc;
         low and high, of the lowest and the highest fold; verdict, "healthy" below SUSPECT, "suspect" below LEAK,
-        "leak" from there on; column, the one of FACTS with the highest ROC AUC of its own, and column_roc_auc; varies,
+        "leak" from there on, but "texture" where aligned files differ in their bytes alone; column, the one of FACTS with the highest ROC AUC of its own, and column_roc_auc; varies,
         the columns that differ between any two of these files. With fewer than MINIMUM_ROWS rows of a class, or too few
         content ids to make folds of both classes, verdict is TOO_FEW and no number is given.
 
@@ -44,11 +46,17 @@ def leak_audit(files: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         ValueError: a missing column, or files of several tracks.
     """
     readable = _readable(files, ["label", "generator", "content_id", *FACTS])
+    aligned = "track" in files and files["track"].eq("aligned").all()
     real, generated = readable[readable["label"] == 0], readable[readable["label"] == 1]
     rows = []
-    for generator in files.loc[files["label"] == 1, "generator"].unique():
+    for generator in tqdm(files.loc[files["label"] == 1, "generator"].unique(), desc="leak audit", unit="generator"):
         pair = pd.concat([real, generated[generated["generator"] == generator]])
-        rows.append({"generator": generator} | _audit(pair, seed))
+        with threadpool_limits(
+            1
+        ):  # the trees are small: more threads wait for each other, on a busy machine for minutes
+            row = {"generator": generator} | _audit(pair, seed)
+        texture = aligned and row.get("varies") == "bytes" and row["verdict"] in ("suspect", "leak")
+        rows.append(row | {"verdict": "texture"} if texture else row)
     names = ["generator", "n", "roc_auc", "low", "high", "verdict", "column", "column_roc_auc", "varies"]
     return pd.DataFrame(rows, columns=names)
 
@@ -82,6 +90,64 @@ def duplicates(files: pd.DataFrame, distance: int = DISTANCE) -> pd.DataFrame:
     found["distance"] = np.bitwise_count(hashes[left] ^ hashes[right])
     found = found.join(one[shown]).join(other[shown].add_prefix("other_"))
     return found.sort_values(["kind", "distance"], kind="stable", ignore_index=True)
+
+
+def count_pictures(files: pd.DataFrame) -> pd.DataFrame:
+    """How many pictures of each source there are, and how many contents it shares with the real ones.
+
+    Args:
+        files: what inspect_images returned, of a single track.
+
+    Returns:
+        A row for each source, by its name: a column for each split; unreadable; content_ids, how many it shows;
+        shared_with_real, the share of the contents of both that both show, NaN for "real".
+    """
+    sources = files["generator"].unique()
+    splits = [split for split in ("train", "validation", "test") if split in set(files["split"])]
+    shows = pd.crosstab(files["content_id"], files["generator"]).gt(0)[sources]  # (contents, sources)
+    counts = pd.crosstab(files["generator"], files["split"])[splits].reindex(sources).rename_axis(columns=None)
+    counts["unreadable"] = files["status"].ne("ok").groupby(files["generator"]).sum()
+    counts["content_ids"] = shows.sum()
+    real = shows["real"] if "real" in shows else pd.Series(False, shows.index)
+    shared = shows.mul(real, axis=0).sum() / shows.astype(int).add(real, axis=0).gt(0).sum()
+    counts["shared_with_real"] = shared.mask(counts.index == "real")
+    return counts
+
+
+def describe_files(files: pd.DataFrame) -> pd.DataFrame:
+    """What the files of each source are like: format, medians of width, height and quantization, and size in kB.
+
+    Args:
+        files: what inspect_images returned, of a single track; unreadable images are left out.
+
+    Returns:
+        A row for each source and format: generator, format, width, height, quantization, kB_5_percent, kB_median,
+        kB_95_percent.
+    """
+    kinds = files[files["status"] == "ok"].groupby(["generator", "format"], sort=False)
+    size = kinds["bytes"].quantile([0.05, 0.5, 0.95]).unstack() / 1000
+    size.columns = ["kB_5_percent", "kB_median", "kB_95_percent"]
+    return kinds[["width", "height", "quantization"]].median().join(size).reset_index()
+
+
+def count_copies(files: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """How many pairs of pictures of two splits are the same or look alike.
+
+    Args:
+        files: what inspect_images returned, of a single track.
+        pairs: what duplicates returned for them.
+
+    Returns:
+        A row for any two splits: split, other; pairs, how many there are; exact and near, how many of these are; both_real.
+    """
+    sizes = files[files["status"] == "ok"]["split"].value_counts()
+    rows = []
+    for split, other in combinations([split for split in ("train", "validation", "test") if split in sizes], 2):
+        found = pairs[pairs["split"].isin([split, other]) & pairs["other_split"].isin([split, other])]
+        kinds = {kind: int(found["kind"].eq(kind).sum()) for kind in ("exact", "near")}
+        real = int((found["generator"].eq("real") & found["other_generator"].eq("real")).sum())
+        rows.append({"split": split, "other": other, "pairs": sizes[split] * sizes[other], **kinds, "both_real": real})
+    return pd.DataFrame(rows, columns=["split", "other", "pairs", "exact", "near", "both_real"])
 
 
 def _readable(files: pd.DataFrame, needed: list[str]) -> pd.DataFrame:

@@ -1,12 +1,16 @@
 """What validation rows may decide about a trained head: its threshold, and how sure it may sound."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, logit
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import roc_curve
 
-from itemkit.evaluation.metrics import BINS, check_rows
+from itemkit.evaluation.intervals import MINIMUM_ROWS
+from itemkit.evaluation.metrics import BINS, check_rows, expected_calibration_error
 
 CERTAIN = 1e-7  # a score of 0 or 1 has no finite logit; float32 tells no scores apart that are closer to them
 
@@ -68,23 +72,52 @@ def at_temperature(score: np.ndarray, temperature: float | np.ndarray) -> np.nda
     return expit(_logit(np.asarray(score, dtype=np.float64)) / temperature)
 
 
-def reliability(label: np.ndarray, score: np.ndarray) -> pd.DataFrame:
+def calibration_errors(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The expected calibration error of each head against each generator, before and after temperature scaling.
+
+    Args:
+        predictions: a row per picture and head: arm, train_on, seed, generator, label, score, and the head's temperature.
+
+    Returns:
+        arm, generator ("seen" if it is the one trained on, else "unseen"), scaling ("before" or "after"), error; nothing
+        where a class has fewer than MINIMUM_ROWS rows.
+    """
+    rows = [
+        (arm, seen, scaling, expected_calibration_error(label, score))
+        for arm, seen, label, scores in _scaled(predictions)
+        for scaling, score in scores.items()
+    ]
+    return pd.DataFrame(rows, columns=["arm", "generator", "scaling", "error"])
+
+
+def reliability(predictions: pd.DataFrame) -> pd.DataFrame:
     """How many pictures of each bin of the score were generated: what a reliability diagram shows.
 
     Args:
-        label, score: (N,) as for detection_metrics; score in [0, 1].
+        predictions: as for calibration_errors, of one arm; real pictures stand against each generator in turn.
 
     Returns:
-        low, high (of the bin), score (its mean), share (generated), n; a row for each of the 15 bins that is not empty.
-
-    Raises:
-        ValueError: as detection_metrics, or scores outside [0, 1].
+        generator ("seen" or "unseen"), scaling ("before" or "after"), score (the mean of a bin), share (generated); a row
+        for each of the 15 bins that is not empty.
     """
-    label, score = check_rows(label, score)
-    _check_probability(score)
-    rows = pd.DataFrame({"bin": np.clip((score * BINS).astype(int), 0, BINS - 1), "score": score, "share": label})
-    table = rows.groupby("bin").agg(score=("score", "mean"), share=("share", "mean"), n=("share", "size")).reset_index()
-    return table.assign(low=table["bin"] / BINS, high=(table["bin"] + 1) / BINS)[["low", "high", "score", "share", "n"]]
+    tables, groups = [], list(_scaled(predictions))
+    for seen, scaling in [(seen, scaling) for seen in ("seen", "unseen") for scaling in ("before", "after")]:
+        own = [(label, scores[scaling]) for _, which, label, scores in groups if which == seen]
+        if own:
+            share, mean = calibration_curve(*map(np.concatenate, zip(*own, strict=True)), n_bins=BINS)
+            tables.append(pd.DataFrame({"generator": seen, "scaling": scaling, "score": mean, "share": share}))
+    return pd.concat([pd.DataFrame(columns=["generator", "scaling", "score", "share"]), *tables], ignore_index=True)
+
+
+def _scaled(predictions: pd.DataFrame) -> Iterator[tuple[str, str, np.ndarray, dict[str, np.ndarray]]]:
+    """Arm, "seen" or "unseen", labels, and scores before and after, of each head and each generator with enough rows."""
+    for (arm, source, _), head in predictions.groupby(["arm", "train_on", "seed"], sort=False):
+        for generator in head["generator"][head["label"] == 1].unique():
+            rows = head[head["generator"].isin(["real", generator])]
+            if min((rows["label"] == 0).sum(), (rows["label"] == 1).sum()) >= MINIMUM_ROWS:
+                score = rows["score"].to_numpy()
+                scores = {"before": score, "after": at_temperature(score, rows["temperature"].to_numpy())}
+                yield arm, "seen" if generator == source else "unseen", rows["label"].to_numpy(), scores
 
 
 def _logit(score: np.ndarray) -> np.ndarray:

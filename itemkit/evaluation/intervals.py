@@ -1,5 +1,6 @@
 """How sure a number is: bootstrap intervals over content ids, for each generator and for the mean over them."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -38,41 +39,52 @@ def confidence_interval(
     Raises:
         ValueError: an unknown metric, or as detection_metrics.
     """
-    if metric not in METRICS:
-        raise ValueError(f"unknown metric {metric!r}; expected one of {', '.join(METRICS)}")
+    _check_metric(metric)
     label, score = check_rows(label, score)
-    return _intervals(label, score, content_id, draws, seed, threshold)[metric]
+    index, contents = pd.factorize(content_id)
+    blocks = np.array_split(_times_drawn(len(contents), draws, seed), 1 + draws * len(label) // 40_000)
+    values = [_weighted_metrics(label, score, times[:, index], threshold) for times in blocks]  # fit the cache
+    values = np.concatenate(values, axis=1)[METRICS.index(metric)]  # (draws,)
+    low, high = np.quantile(values[np.isfinite(values)], (0.025, 0.975))  # without the draws that lack a class
+    return float(low), float(high)
 
 
 def by_generator(
-    predictions: pd.DataFrame, draws: int = 1000, seed: int = 0, generators: list[str] | None = None
+    predictions: pd.DataFrame,
+    metrics: Sequence[str] = METRICS,
+    draws: int = 0,
+    seed: int = 0,
+    generators: list[str] | None = None,
 ) -> pd.DataFrame:
-    """Every metric for each head and each generator: the real rows against the rows of that generator.
+    """Metrics for each head and each generator: the real rows against the rows of that generator.
 
     Args:
         predictions: a row per image and head: generator ("real" for real images), label, content_id, track, arm,
             train_on, seed, score; if there is a threshold, chosen on validation rows, it is one number for each head.
-        draws, seed: as for confidence_interval.
+        metrics: of METRICS.
+        draws, seed: of each interval, as for confidence_interval; without draws there are no intervals.
         generators: those to report, also if they have no row; None: those with rows.
 
     Returns:
-        Long form: track, arm, train_on, generator, seed, metric, value, low, high, n; n is the number of rows of the
-        smaller class. With n below MINIMUM_ROWS value, low and high are NaN: reported, but never as a number.
+        Long form: track, arm, train_on, generator, seed, metric, value, n and, with draws, low and high; n is the number
+        of rows of the smaller class. With n below MINIMUM_ROWS a value is NaN: reported, but never as a number.
 
     Raises:
-        ValueError: a missing column.
+        ValueError: a missing column, or an unknown metric.
     """
     needed = [*HEAD, "generator", "label", "content_id", "score"]
     if missing := [column for column in needed if column not in predictions]:
         raise ValueError(f"predictions lack {', '.join(missing)}; they have {', '.join(predictions)}")
+    for metric in metrics:
+        _check_metric(metric)
     rows = []
     for names, head in predictions.groupby(HEAD, sort=False):
         for generator in generators or head.generator[head.label == 1].unique():
             group = head[(head.label == 0) | (head.generator == generator)]
             name = dict(zip(HEAD, names, strict=True)) | {"generator": generator}
-            rows += [name | row for row in _measure(group, draws, seed)]
-    columns = ["track", "arm", "train_on", "generator", "seed", "metric", "value", "low", "high", "n"]
-    return pd.DataFrame(rows, columns=columns)
+            rows += [name | row for row in _measure(group, metrics, draws, seed)]
+    columns = ["track", "arm", "train_on", "generator", "seed", "metric", "value", "n"]
+    return pd.DataFrame(rows, columns=[*columns, "low", "high"] if draws else columns)
 
 
 def mean_interval(
@@ -100,8 +112,7 @@ def mean_interval(
     Raises:
         ValueError: an unknown metric, or a missing column.
     """
-    if metric not in METRICS:
-        raise ValueError(f"unknown metric {metric!r}; expected one of {', '.join(METRICS)}")
+    _check_metric(metric)
     contents = np.sort(predictions["content_id"].unique())
     times = _times_drawn(len(contents), draws, seed)  # (draws, contents)
     times = np.vstack([np.ones(len(contents)), times])  # the first row is the metric itself
@@ -110,6 +121,36 @@ def mean_interval(
         values = values - _mean(against, metric, contents, times)
     low, high = np.nanquantile(values[1:], (0.025, 0.975)) if np.isfinite(values[0]) else (np.nan, np.nan)
     return float(values[0]), float(low), float(high)
+
+
+def gains(predictions: pd.DataFrame, metric: str, arm: str, arms: Sequence[str], draws: int = 1000) -> pd.DataFrame:
+    """How much better an arm is than each of the others on generators that no head was trained on.
+
+    Args:
+        predictions, metric, draws: as for mean_interval; heads of all arms have the same generators and seeds.
+        arm, arms: the one, and all that it may be compared with.
+
+    Returns:
+        A row for each track and control: track, control, item_minus_control (named after the arm), with low and high, the
+        95 % interval of a bootstrap over contents; std_over_seeds; better_share, of the pairs of a training generator and
+        an unseen one, those in which it is better on average over seeds; pairs. NaN where there are none.
+    """
+    values = by_generator(predictions[predictions["arm"].isin(arms)], [metric])
+    values = values[values["train_on"] != values["generator"]]
+    rows = []
+    for track, own in values.groupby("track", sort=False):
+        table = own.pivot(index=["train_on", "generator", "seed"], columns="arm", values="value")
+        for control in [other for other in arms if other != arm and arm in table and other in table]:
+            gain = (table[arm] - table[control]).dropna()
+            one, other = (
+                predictions[(predictions.track == track) & (predictions.arm == name)] for name in (arm, control)
+            )
+            mean, low, high = mean_interval(one, metric, draws, against=other) if len(gain) else [np.nan] * 3
+            pairs = gain.groupby(["train_on", "generator"]).mean()
+            spread = gain.groupby("seed").mean().std()
+            rows.append((track, control, mean, low, high, spread, (pairs > 0).mean(), len(pairs)))
+    columns = [f"{arm}_minus_control", "low", "high", "std_over_seeds", "better_share", "pairs"]
+    return pd.DataFrame(rows, columns=["track", "control", *columns])
 
 
 def _mean(predictions: pd.DataFrame, metric: str, contents: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -150,30 +191,24 @@ def _mean_roc_auc(label: np.ndarray, scores: np.ndarray, weight: np.ndarray) -> 
         return ((real @ (wins / len(scores))) * generated).sum(axis=1) / pairs
 
 
-def _measure(group: pd.DataFrame, draws: int, seed: int) -> list[dict]:
+def _measure(group: pd.DataFrame, metrics: Sequence[str], draws: int, seed: int) -> list[dict]:
     n = min(np.sum(group.label == 0), np.sum(group.label == 1))
     if n < MINIMUM_ROWS:
-        return [{"metric": metric, "value": np.nan, "low": np.nan, "high": np.nan, "n": n} for metric in METRICS]
-    label, score = check_rows(group.label, group.score)
+        return [{"metric": metric, "value": np.nan, "low": np.nan, "high": np.nan, "n": n} for metric in metrics]
     threshold = group.threshold.iloc[0] if "threshold" in group else 0.5
-    values = detection_metrics(label, score, threshold)
-    intervals = _intervals(label, score, group.content_id, draws, seed, threshold)
-    return [
-        {"metric": metric, "value": values[metric], "low": intervals[metric][0], "high": intervals[metric][1], "n": n}
-        for metric in METRICS
-    ]
+    values = detection_metrics(group.label, group.score, threshold)
+    rows = [{"metric": metric, "value": values[metric], "n": n} for metric in metrics]
+    for row in rows if draws else ():
+        interval = confidence_interval(
+            group.label, group.score, group.content_id, row["metric"], draws, seed, threshold
+        )
+        row |= dict(zip(("low", "high"), interval, strict=True))
+    return rows
 
 
-def _intervals(
-    label: np.ndarray, score: np.ndarray, content_id: np.ndarray, draws: int, seed: int, threshold: float
-) -> dict[str, tuple[float, float]]:
-    index, contents = pd.factorize(content_id)
-    blocks = np.array_split(_times_drawn(len(contents), draws, seed), 1 + draws * len(label) // 40_000)
-    values = [_weighted_metrics(label, score, times[:, index], threshold) for times in blocks]  # fit the cache
-    values = np.concatenate(values, axis=1)  # (metrics, draws)
-    complete = values[:, np.isfinite(values[0])]  # without the draws that lack a class
-    low, high = np.quantile(complete, (0.025, 0.975), axis=1)  # (metrics,) each
-    return {metric: (float(low[i]), float(high[i])) for i, metric in enumerate(METRICS)}
+def _check_metric(metric: str) -> None:
+    if metric not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}; expected one of {', '.join(METRICS)}")
 
 
 @lru_cache(maxsize=4)  # the groups of a run have the same number of contents

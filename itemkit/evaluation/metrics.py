@@ -3,7 +3,10 @@
 Label 0 real, 1 generated; an image is called generated when its score is at or above the threshold.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 METRICS = (
@@ -13,7 +16,7 @@ METRICS = (
     "real_accuracy",
     "generated_accuracy",
     "balanced_accuracy_at_validation_threshold",
-    "true_positive_rate_at_5_percent",
+    "true_positive_rate_at_5_percent_false_positives",
     "expected_calibration_error",
 )
 BINS = 15  # of the calibration error, equally wide
@@ -22,7 +25,7 @@ BINS = 15  # of the calibration error, equally wide
 def detection_metrics(label: np.ndarray, score: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
     """Every metric of METRICS.
 
-    `true_positive_rate_at_5_percent` is the best share of generated images found with at most 5 % of the real ones
+    `true_positive_rate_at_5_percent_false_positives` is the best share of generated images found with at most 5 % of the real ones
     called generated.
 
     Args:
@@ -50,6 +53,25 @@ def detection_metrics(label: np.ndarray, score: np.ndarray, threshold: float = 0
         expected_calibration_error(label, score),
     )
     return {metric: float(value) for metric, value in zip(METRICS, values, strict=True)}
+
+
+def unseen_roc_auc(scored: pd.DataFrame, train_on: Sequence[str], split: str = "validation") -> pd.DataFrame:
+    """The ROC AUC of one head against each generator that it was not trained on.
+
+    Args:
+        scored: a row for each picture: generator ("real" for real ones), label, split, score.
+        train_on: the generators of the head.
+        split: the rows that count.
+
+    Returns:
+        generator, roc_auc; a row for each generator, in order of appearance.
+    """
+    rows = scored[scored["split"] == split]
+    others = [name for name in rows["generator"][rows["label"] == 1].unique() if name not in train_on]
+    pairs = [rows[rows["generator"].isin(["real", name])] for name in others]
+    return pd.DataFrame(
+        {"generator": others, "roc_auc": [roc_auc_score(pair["label"], pair["score"]) for pair in pairs]}
+    )
 
 
 def expected_calibration_error(label: np.ndarray, score: np.ndarray) -> float:

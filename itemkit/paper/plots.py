@@ -3,18 +3,15 @@
 A plot takes data and optional axes and returns the axes; it neither saves nor shows.
 """
 
-import textwrap
-
 import matplotlib
+import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib import pyplot
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, Normalize
-from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, TextArea, VPacker
-from matplotlib.patches import Rectangle
-from PIL import Image, ImageOps
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 COLUMN, PAGE = 3.4, 7.0  # widths of a figure over one and over both columns, inches
 
@@ -124,61 +121,190 @@ def plot_intervals(frame: pd.DataFrame, y: str, group: str | None = None, axes: 
     return axes
 
 
-def misfit_scale(low: float, high: float) -> ScalarMappable:
-    """One scale of colours for the misfit, 1 - cosine, of all objects of a figure: blue fits, orange does not.
+def plot_files(kinds: pd.DataFrame) -> Figure:
+    """The size of files: a row for each source and format, median and 5 to 95 %.
 
     Args:
-        low, high: the misfits at its ends; what lies beyond has the colour of the end.
+        kinds: generator, format, kB_5_percent, kB_median, kB_95_percent, as audit.describe_files returns it.
     """
-    colours = LinearSegmentedColormap.from_list("misfit", [COLOURS[0], "#8d8d8d", COLOURS[1]])
-    return ScalarMappable(Normalize(low, high, clip=True), colours)
+    rows = kinds.rename(columns={"kB_5_percent": "low", "kB_median": "value", "kB_95_percent": "high"})
+    rows = rows.assign(source=rows["generator"] + ", " + rows["format"])
+    figure, axes = pyplot.subplots(figsize=(0.62 * PAGE, 0.24 * len(rows) + 0.6))
+    plot_intervals(rows, "source", axes=axes)
+    for line, kind in zip(axes.get_yticklabels(), rows["format"], strict=True):
+        line.set_color(COLOURS[sorted(rows["format"].unique()).index(kind) % len(COLOURS)])
+    axes.set(xlabel="size of a file in kB: median, and 5 to 95 %", xlim=(0, None))
+    return figure
 
 
-def plot_picture(
-    picture: Image.Image,
-    objects: pd.DataFrame,
-    caption: str,
-    phrases: list[str],
-    scale: ScalarMappable,
-    axes: Axes | None = None,
-    width: int = 22,
-) -> Axes:
-    """A picture with the boxes of its objects, and its caption below, both in the colours of the misfit.
+def plot_leaks(leaks: pd.DataFrame, suspect: float, leak: float) -> Figure:
+    """How well files alone tell each generator's pictures from real ones, a panel for each track.
 
     Args:
-        picture: shown with at most 256 pixels on a side.
-        objects: a row for each object found: phrase, x0, y0, x1, y1 (pixels of `picture`), misfit.
-        caption: what the captioner wrote.
-        phrases: the objects that the caption names; one that was not found is bold and grey.
-        scale: as misfit_scale returns it.
-        axes: where to draw; a new figure without it.
-        width: characters in a line of the caption.
+        leaks: generator, track, roc_auc, low, high, verdict, as audit.leak_audit returns it.
+        suspect, leak: where its verdicts begin. A row with verdict "texture" has none: it is drawn hollow, without bands.
     """
-    axes = axes or pyplot.figure().add_subplot()
-    small = ImageOps.contain(picture, (256, 256)) if max(picture.size) > 256 else picture
-    axes.imshow(small, interpolation="none")
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
-    factor = small.width / picture.width
-    colour = {word: "#8d8d8d" for phrase in phrases for word in phrase.split()}
-    for found in objects.itertuples():
-        x, y, across, down = (factor * side for side in (found.x0, found.y0, found.x1 - found.x0, found.y1 - found.y0))
-        edge = scale.to_rgba(found.misfit)
-        axes.add_patch(Rectangle((x, y), across, down, edgecolor=edge, linewidth=1.4, fill=False))
-        colour |= dict.fromkeys(found.phrase.split(), edge)
-    lines = []
-    for line in textwrap.wrap(caption, width):
-        styles = [{"color": colour[word], "weight": "bold"} if word in colour else {} for word in line.lower().split()]
-        words = [
-            TextArea(word, textprops={"size": 6} | style) for word, style in zip(line.split(), styles, strict=True)
-        ]
-        lines.append(HPacker(children=words, pad=0, sep=2))
-    if not lines:  # a caption may be empty
-        return axes
-    below = VPacker(children=lines, pad=0, sep=1.5, align="center")
-    place = {"bbox_to_anchor": (0.5, 0), "bbox_transform": axes.transAxes, "frameon": False, "pad": 0.4}
-    axes.add_artist(AnchoredOffsetbox("upper center", child=below, **place))
-    return axes
+    tracks = list(leaks["track"].unique())
+    figure, grid = pyplot.subplots(
+        1, len(tracks), figsize=(PAGE, 0.24 * leaks["generator"].nunique() + 1), sharey=True, squeeze=False
+    )
+    for axes, track in zip(grid[0], tracks, strict=True):
+        rows = leaks[leaks["track"] == track].rename(columns={"roc_auc": "value"})
+        texture = rows["verdict"].eq("texture").to_numpy()
+        plot_intervals(rows, "generator", axes=axes)
+        start = min(0.45, np.nan_to_num(rows["low"].min(), nan=0.45) - 0.02)
+        if texture.any():
+            axes.plot(rows["value"][texture], np.flatnonzero(texture), "o", color="white", markersize=1.8)
+            note = "files differ in their bytes alone:\nwhat they tell is the picture's texture"
+            axes.text(0.03, 0.03, note, transform=axes.transAxes, color="#666666", fontsize=6.5)
+        else:
+            bands = [
+                ("healthy", start, suspect, "0.97"),
+                ("suspect", suspect, leak, "0.93"),
+                ("leak", leak, 1.02, "0.88"),
+            ]
+            for verdict, left, right, grey in bands:
+                axes.axvspan(left, right, color=grey, linewidth=0, zorder=0)
+                axes.text((left + right) / 2, -0.8, verdict, ha="center", va="center", fontsize=6.5)
+        axes.set(
+            title=f"{track} files",
+            xlim=(start, 1.02),
+            ylim=(len(rows) - 0.5, -1.2),
+            xlabel="ROC AUC: mean, range of folds",
+        )
+    return figure
+
+
+def plot_difference(share: pd.DataFrame, reference: str = "real") -> Figure:
+    """A heat map of shares, coloured by their difference to the reference column: blue is less often, orange more often.
+
+    Args:
+        share: rows in the order to be shown, one column for each source.
+        reference: the column that the others are compared with.
+    """
+    others = [name for name in share if name != reference]
+    gap = share[others].sub(share[reference], axis=0)
+    most = max(0.01, gap.abs().to_numpy().max())
+    colours = seaborn.blend_palette(
+        ["#5aa9dc", "white", "#f0964f"], as_cmap=True
+    )  # pale enough for figures in every cell
+    figure, axes = pyplot.subplots(figsize=(0.5 * len(share.columns) + 1.2, 0.22 * len(share) + 0.9))
+    heat = gap.assign(**{reference: 0.0})[[reference, *others]]
+    seaborn.heatmap(
+        heat,
+        ax=axes,
+        cmap=colours,
+        vmin=-most,
+        vmax=most,
+        annot=100 * share[heat.columns],
+        fmt=".0f",
+        linewidths=1,
+        annot_kws={"size": 7, "color": "#111111"},
+        cbar_kws={"label": "difference to real", "shrink": 0.7},
+    )
+    axes.set(xlabel="", ylabel="")
+    axes.set_xticklabels([_words(name) for name in heat], rotation=40, ha="right", rotation_mode="anchor")
+    axes.tick_params(length=0, axis="both", rotation=None)
+    axes.set_title("captions that name it, %", fontweight="normal")
+    return figure
+
+
+def plot_densities(rows: pd.DataFrame, levels: list[str], reference: str = "real") -> Figure:
+    """The distribution of each level of misalignment: a column for each generator, against the reference in grey.
+
+    Args:
+        rows: generator and a column for each level.
+        levels: names of columns, one row of the figure each.
+    """
+    others = [name for name in rows["generator"].unique() if name != reference]
+    size = PAGE, 1.25 * len(levels) + 0.5
+    figure, grid = pyplot.subplots(len(levels), len(others), figsize=size, sharex="row", sharey="row", squeeze=False)
+    for line, level in zip(grid, levels, strict=True):
+        for axes, source in zip(line, others, strict=True):
+            for name, colour in ((reference, "#8a8a8a"), (source, COLOURS[1])):
+                values = rows[level][rows["generator"] == name].dropna()
+                seaborn.kdeplot(x=values, ax=axes, color=colour, fill=name == reference, warn_singular=False)
+            axes.set(xlabel="", ylabel="", yticks=[])
+            axes.set_title(_words(source) if level == levels[0] else "", fontsize=7)
+        line[0].set_ylabel(level)
+    figure.supxlabel("misalignment, 1 - cosine", fontsize=7.5)
+    marks = [Patch(color="#8a8a8a", alpha=0.25, label=reference), Line2D([], [], color=COLOURS[1], label="generator")]
+    figure.legend(handles=marks, loc="outside upper right", ncols=2)
+    return figure
+
+
+UNITS = {  # of the strengths of a perturbation, under its panel
+    "jpeg": "quality",
+    "blur": "deviation in pixels",
+    "resize": "factor, or shorter side in pixels",
+    "crop": "share of each side kept",
+    "noise": "deviation, of 255",
+    "resize_jpeg": "factor, then JPEG of quality 75",
+}
+
+
+def plot_steps(rows: pd.DataFrame, y: str, hue: str, style: str | None = None, label: str = "") -> Figure:
+    """What grows from left to right is a perturbation, one panel each, from the unperturbed picture on.
+
+    Args:
+        rows: perturbation ("none" for the unperturbed picture), strength, `y`, `hue` and, if given, `style`; several rows
+            of one step are averaged, with a band of one standard deviation.
+        y, hue, style: names of columns.
+        label: of the vertical axis.
+    """
+    clean = rows[rows["perturbation"] == "none"]
+    names = [name for name in rows["perturbation"].unique() if name != "none"]
+    strengths = {name: [0, *rows["strength"][rows["perturbation"] == name].unique()] for name in names}
+    panels = pd.concat([pd.concat([clean, rows[rows["perturbation"] == name]]).assign(panel=name) for name in names])
+    panels["step"] = [
+        strengths[name].index(strength) for name, strength in zip(panels["panel"], panels["strength"], strict=True)
+    ]
+    grid = seaborn.relplot(
+        panels,
+        x="step",
+        y=y,
+        hue=hue,
+        style=style,
+        col="panel",
+        kind="line",
+        errorbar="sd",
+        col_wrap=3,
+        height=PAGE / 3.6,
+        aspect=1.1,
+        palette=list(COLOURS[: rows[hue].nunique()]),
+        facet_kws={"sharex": False},
+    )
+    for axes, name in zip(grid.axes.flat, names, strict=True):
+        ticks = ["none", *(f"{strength:g}" for strength in strengths[name][1:])]
+        axes.set(xticks=range(len(ticks)), xticklabels=ticks, xlabel=UNITS.get(name, "strength"), ylabel=label)
+        axes.set_title(name.replace("_", ", then "))
+    seaborn.move_legend(grid, "lower center", bbox_to_anchor=(0.5, 1), ncols=8, title=None)
+    return grid.figure
+
+
+def plot_projection(points: pd.DataFrame, views: dict[str, list[str]], reference: str = "real") -> Figure:
+    """Pictures as points in two dimensions, one panel for each view, the reference on top of the others.
+
+    Args:
+        points: generator and the coordinates of each picture.
+        views: for the title of each panel, the two columns that it shows, which also name its axes.
+    """
+    figure, grid = pyplot.subplots(1, len(views), figsize=(PAGE, 3.2), squeeze=False)
+    others = [name for name in points["generator"].unique() if name != reference]
+    for axes, (title, (x, y)) in zip(grid[0], views.items(), strict=True):
+        for source, colour in [*zip(others, COLOURS * len(others), strict=False), (reference, "#111111")]:
+            own = points[points["generator"] == source]
+            mark = "x" if source == reference else "o"
+            axes.plot(own[x], own[y], mark, color=colour, markersize=2.4, alpha=0.55, label=_words(source))
+        axes.set(title=title, xlabel=_words(x), ylabel=_words(y), xticks=[], yticks=[])
+    figure.legend(
+        *grid[0, 0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=len(others) + 1,
+        markerscale=2,
+        handletextpad=0,
+    )
+    return figure
 
 
 def _words(name: object) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment
 from markupsafe import Markup, escape
+from matplotlib import pyplot
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -48,6 +49,7 @@ def save_table(
     )
     _write(f"{stem}.md", f"{caption}\n\n{markdown}\n")
     _write(f"{stem}.tex", tex)
+    return Shown(f"{caption}\n\n{markdown}")
 
 
 def save_figure(figure: Figure, folder: str | Path, name: str, data: pd.DataFrame, caption: str = "") -> None:
@@ -64,6 +66,22 @@ def save_figure(figure: Figure, folder: str | Path, name: str, data: pd.DataFram
     figure.savefig(f"{stem}.pdf", metadata={"CreationDate": None, "Subject": caption})
     figure.savefig(f"{stem}.png", metadata={"Description": caption})
     _flat(data).to_csv(f"{stem}.csv", index=False, lineterminator="\n")
+    pyplot.close(figure)  # or a notebook would show it twice
+    return Shown(caption, Path(f"{stem}.png"))
+
+
+class Shown:
+    """What a notebook shows of a saved table or figure: its claim, and itself as the report has it."""
+
+    def __init__(self, markdown: str, picture: Path | None = None) -> None:
+        self.markdown, self.picture = markdown, picture
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        if self.picture is None:
+            return {"text/markdown": self.markdown, "text/plain": self.markdown}
+        encoded = base64.b64encode(self.picture.read_bytes()).decode()
+        image = f'<img src="data:image/png;base64,{encoded}" style="max-width: 60em; width: 100%" alt="">'
+        return {"text/html": f"{image}<p>{_inline(self.markdown)}</p>", "text/plain": self.markdown}
 
 
 def save_page(

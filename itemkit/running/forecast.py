@@ -10,9 +10,9 @@ from tabulate import tabulate
 
 from itemkit.data.cards import SPLITS, UNKNOWN, Card, read_card
 from itemkit.data.hub import TIMEOUT, HubError, size_and_license
-from itemkit.running.needs import NETWORKS, PIPELINES, Need, is_here, known_networks, list_needs
-from itemkit.network import check_device
 from itemkit.data.perturb import PERTURBATIONS
+from itemkit.network import check_device
+from itemkit.running.needs import NETWORKS, PIPELINES, Need, is_here, known_networks, list_needs
 from itemkit.running.speed import time_layer, time_picture
 
 OBJECTS = 3  # that a caption names and the detector finds, about: MS COCO's captions are like that

@@ -1,48 +1,31 @@
 """Run the notebooks of a profile in order: `python -m itemkit.running.run PROFILE [--check | --reference | --dry-run]`.
 
 A profile is one flat file, notebooks/params/<profile>.yaml. Each name goes to every notebook whose `parameters` cell
-declares it; `like: <profile>` takes the values of another one first, but for its results. Papermill lets a misspelt name pass and runs with the default: a green run with wrong numbers. So every
-name is checked here, before anything runs. What a run needs but that check does not is imported late: a typing error
-shows at once, and the first notebook starts within three seconds.
+declares it; `like: <profile>` takes the values of another one first, but for its results. Papermill lets a misspelt
+name pass and runs with the default: a green run with wrong numbers. So every name is checked here, before anything runs.
+What a run needs but that check does not is imported late: a typing error shows at once, and the first notebook starts
+within three seconds.
 """
 
 from __future__ import annotations
 
-import ast
 import difflib
 import fcntl
-import json
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import yaml
 
+from itemkit.notebooks import PLAIN, STEPS, NotebookError, declared
+
 ROOT = Path(__file__).resolve().parents[2]
-PLAIN = (bool, int, float, str, list, type(None))
 
 
 class RunError(Exception):
     """A run that cannot start or did not finish; its message is what the terminal shows."""
-
-
-def declared(notebook: Path) -> dict[str, object]:
-    """Names and default values in the `parameters` cell of a notebook.
-
-    Raises:
-        RunError: there is no such cell, or more than one, or it holds more than lines of `name = literal`.
-    """
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    sources = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
-    if len(sources) != 1:
-        raise RunError(f"{notebook.name} has {len(sources)} cells tagged `parameters`; expected exactly one")
-    try:
-        return {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(sources[0]).body}
-    except (AttributeError, SyntaxError, ValueError):
-        raise RunError(f"{notebook.name}: its parameters cell may hold only lines of `name = literal`") from None
 
 
 def read_profile(path: Path, is_base: bool = False) -> dict[str, object]:
@@ -93,13 +76,17 @@ def plan(profile: str, root: Path = ROOT) -> tuple[Path, list[tuple[Path, dict[s
     """Where the results of a profile go, and its notebooks in order, each with all its values.
 
     Raises:
-        RunError: as `read_profile`, `declared` and `check` do.
+        RunError: as `read_profile` and `check` do, or a notebook without a plain parameters cell.
     """
     if profile == "reference":
         raise RunError("no profile can be called reference, for results/reference/ is what runs are compared with")
     notebooks = root / "notebooks"
     values = read_profile(notebooks / "params" / f"{profile}.yaml")
-    names = {notebook: declared(notebook) for notebook in sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))}
+    paths = [notebooks / f"{step}.ipynb" for step in STEPS]  # and no copy beside them
+    try:
+        names = {path: declared(path) for path in paths if path.is_file()}
+    except NotebookError as error:
+        raise RunError(str(error)) from None
     check(values, {name: value for defaults in names.values() for name, value in defaults.items()}, profile)
     values.setdefault("results", f"../results/{profile}")  # never over the results of another profile
     steps = [(path, {name: values.get(name, defaults[name]) for name in defaults}) for path, defaults in names.items()]
@@ -178,23 +165,12 @@ def execute(notebook: Path, output: Path, parameters: dict[str, object]) -> None
     options |= {"stderr_file": sys.stderr, "progress_bar": False}  # the notebooks' own bars say how far they are
     options |= {"extra_arguments": ["--IPKernelApp.log_level=CRITICAL"]}  # no advice on encryption: it is one machine
     try:
+        os.environ["ITEMKIT_RUN"] = "run_all.sh"  # a notebook notes who ran it
         papermill.execute_notebook(notebook, output, parameters, **options)
     except papermill.PapermillExecutionError as error:
         raise RunError(f"{notebook.name} failed: {error.ename}: {error.evalue}\n  see {output}") from None
     except RuntimeError as error:  # the kernel did not start, or was killed, most often for want of memory
         raise RunError(f"{notebook.name} stopped: {error}\n  see {output}") from None
-
-
-def record(results: Path, parameters: dict[str, object], seconds: dict[str, float]) -> None:
-    """Write provenance.json: code, versions and parameters, the card that 00_data read, seconds a notebook took."""
-    from itemkit.store import provenance
-
-    card = results / "card.json"
-    known = {"card": json.loads(card.read_text(encoding="utf-8"))} if card.exists() else {}
-    text = json.dumps({**provenance(parameters), **known, "seconds": seconds}, indent=2, default=str)
-    part = results / "provenance.json.part"
-    part.write_text(text + "\n", encoding="utf-8")
-    os.replace(part, results / "provenance.json")
 
 
 def clear(results: Path, number: str) -> None:
@@ -225,18 +201,14 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False) -> Path:
         if (kept := profile_of(reference) or results.name) != results.name:
             raise RunError(f"the reference is a run of {kept}; remove {reference} to make one of {results.name}")
     everything = all_values(steps)
-    seconds: dict[str, float] = {}
     ready(everything, root)
     with locked(results):
         for number, (notebook, parameters) in enumerate(steps, start=1):
             if make_reference and number == len(steps):
                 print(f"{reference}: {len(write_reference(results, reference))} files written")
             print(f"[{number}/{len(steps)}] {notebook.stem}", flush=True)
-            start = time.monotonic()
             clear(results, notebook.name[:2])
             execute(notebook, results / "notebooks" / notebook.name, parameters)
-            seconds[notebook.stem] = round(time.monotonic() - start, 1)
-            record(results, everything, seconds)  # after each, so that the last one, the report, can show it
     return results
 
 

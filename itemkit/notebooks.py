@@ -1,0 +1,39 @@
+"""The notebooks of a run, in their order, and the parameters that they declare."""
+
+import ast
+import json
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+STEPS = (
+    "00_data",
+    "01_captions",
+    "02_misalignment",
+    "03_train",
+    "04_cross_generator",
+    "05_ablations",
+    "06_robustness",
+    "07_explain",
+    "08_report",
+)
+PLAIN = (bool, int, float, str, list, type(None))  # what a parameter may be
+
+
+class NotebookError(ValueError):
+    """A notebook that cannot be run as it stands; the message says why."""
+
+
+def declared(notebook: Path) -> dict[str, object]:
+    """Return names and default values in the `parameters` cell of a notebook.
+
+    Raises:
+        NotebookError: there is no such cell, or more than one, or it holds more than lines of `name = literal`.
+    """
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    if len(sources) != 1:
+        raise NotebookError(f"{notebook.name} has {len(sources)} cells tagged `parameters`; expected exactly one")
+    try:
+        return {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(sources[0]).body}
+    except (AttributeError, SyntaxError, ValueError):
+        raise NotebookError(f"{notebook.name}: its parameters cell may hold only lines of `name = literal`") from None

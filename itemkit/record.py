@@ -1,0 +1,456 @@
+"""The record of a run: what it is made of, and all of it that a notebook needs, opened in one line.
+
+    run = Run(results, "06_robustness", globals())  # in the first cell of a notebook
+    run.close()                                     # in its last
+
+Notebooks 00 to 03 decide what a run is made of: pictures, words, boxes and vectors, features. Each notes its values and
+what it made in `record.json`. What was made with other values than these is refused, before anything is computed.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cached_property
+from hashlib import file_digest
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+from PIL import Image
+
+from itemkit.arms import feature_matrix
+from itemkit.captions import Captioner
+from itemkit.data.cards import Card, read_card
+from itemkit.data.files import whole
+from itemkit.data.hub import resolve_revision
+from itemkit.data.images import decode_image, encoded_bytes
+from itemkit.embed import ClipEncoder
+from itemkit.locate import ObjectLocator
+from itemkit.network import network_digest
+from itemkit.notebooks import FOLDER, PLAIN, STEPS, declared
+from itemkit.paper.report import save_figure, save_table
+from itemkit.pipeline import spacy_folder
+from itemkit.store import digest
+
+MAKES = {  # what a run is made of, and which notebook makes it; all later notebooks rest on these
+    "00_data": ("images.parquet",),
+    "01_captions": ("captions.parquet", "shuffled.parquet"),
+    "02_misalignment": ("boxes.parquet", "vectors.parquet", "texts.parquet"),
+    "03_train": ("heads.csv", "predictions.parquet"),
+}
+FORMAT = 1  # of record.json: raise it when a folder with an older one can no longer be used
+LIBRARIES = ("torch", "transformers", "open_clip_torch", "spacy", "datasets", "scikit-learn", "numpy", "pandas")
+ELSEWHERE = "or use another `results`"
+
+
+class RecordError(ValueError):
+    """A notebook does not fit the folder of results that it was opened on; the message says what to run or to change."""
+
+
+def read_record(results: str | Path) -> dict:
+    """Return what record.json in a folder of results says: a note for each notebook that was run, by its name.
+
+    Raises:
+        RecordError: the record is damaged, or the folder was made by another version of itemkit.
+    """
+    path = Path(results, "record.json")
+    if not path.is_file():
+        if Path(results, "images.parquet").exists():
+            raise RecordError(f"{results} was made by a version of itemkit without records; remove it, {ELSEWHERE}")
+        return {"format": FORMAT, "steps": {}}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        form = record["format"]
+        complete = all({"values", "ended", "made"} <= set(note) for note in record["steps"].values())
+    except (ValueError, TypeError, KeyError, AttributeError):
+        form, complete = None, False
+    if form not in (None, FORMAT):
+        raise RecordError(
+            f"{path} has format {form!r}, this version of itemkit {FORMAT}; remove {results}, {ELSEWHERE}"
+        )
+    if not complete:
+        raise RecordError(f"{path} is damaged; restore it, or remove {results} and run all notebooks, {ELSEWHERE}")
+    return record
+
+
+def hands(results: str | Path) -> list[str]:
+    """Say in a sentence each where hands were at work: notebooks run by hand, from other code, and tables changed since."""
+    steps, sentences = read_record(results)["steps"], []
+    for step, note in steps.items():
+        changes = {None: "", True: "", False: " with uncommitted changes"}[note["clean"]]
+        if note["by"] == "hand":
+            sentences.append(
+                f"{step} was run by hand, {note['started']}, from commit {_short(note['commit'])}{changes}."
+            )
+        elif changes:
+            sentences.append(f"{step} was run from commit {_short(note['commit'])}{changes}.")
+        for name, content in note["made"].items():
+            path = Path(results, name)
+            if not path.is_file() or _content(path) != content:
+                sentences.append(f"{name} is no longer as {step} left it.")
+    commits = {note["commit"] for note in steps.values()}
+    if len(commits) > 1:
+        sentences.append(
+            f"The notebooks were run from several commits: {', '.join(map(_short, sorted(commits, key=str)))}."
+        )
+    return sentences
+
+
+class Run:
+    """A folder of results, opened for one notebook, or without `step` to be looked at.
+
+    Args:
+        results: the folder; made by the first notebook.
+        step: the notebook, one of STEPS; its note takes the place of an earlier one.
+        namespace: globals() of the notebook; the names that its parameters cell declares have their values there.
+
+    Attributes:
+        folder: the folder of results.
+        steps: the notes of all notebooks that were run, by name.
+        values: the parameters of this notebook and of those that it rests on, by name.
+
+    Raises:
+        RecordError: a notebook before this one was not run, did not end, or was made with other values than the record
+            has now; or the namespace has another value of their parameters. Nothing has been written.
+    """
+
+    def __init__(self, results: str | Path, step: str | None = None, namespace: Mapping | None = None) -> None:
+        self.folder, self.step = Path(results), step
+        self.steps = read_record(results)["steps"]
+        before = list(MAKES) if step is None else [one for one in MAKES if one < step]
+        if step == STEPS[-1]:  # the report shows what there is
+            before = [one for one in STEPS if one in self.steps and one != step]
+        self._check(before)
+        self.values = {name: value for one in before for name, value in self.steps[one]["values"].items()}
+        if step is not None:
+            own = self._own_values(namespace or {})
+            self._begin(before, own)
+            self.values |= own
+
+    # What it is made of
+
+    @cached_property
+    def card(self) -> Card:
+        """The card of the data set, at the revision that 00_data read."""
+        card = read_card(self.values["card"])
+        if not card.is_local:
+            card = replace(card, revision=self._commit(card.repo, card.commit, "dataset"))
+        facts = ("name", "repo", "revision", "license", "gigabytes", "unverified", "generators")
+        self._fact("card", "00_data", lambda: {name: getattr(card, name) for name in facts})
+        return card
+
+    @cached_property
+    def images(self):
+        """The pictures on all tracks, undecoded: the rows of `images.parquet`, as load.on_tracks returns them."""
+        from itemkit.data.load import load_images, on_tracks  # loads datasets
+
+        value = self.values
+        images = load_images(self.card, generators=value["generators"], limit=value["limit"])
+        images = on_tracks(images, value["tracks"], value["aligned_side"])
+        if self.step != "00_data" and images["image_id"][:] != self.files["image_id"].tolist():
+            raise RecordError(
+                f"the pictures of card {self.card.name} are no longer those of {self.folder}; run {_listed(MAKES)} again, "
+                f"{ELSEWHERE}"
+            )
+        return images
+
+    @property
+    def track(self) -> str:
+        """The headline track: the first of the run's."""
+        return self.values["tracks"][0]
+
+    @property
+    def sources(self) -> list[str]:
+        """ "real" and the generators, in the order of the data set."""
+        return list(self.files["generator"].unique())
+
+    @property
+    def generators(self) -> list[str]:
+        """The generators, in the order of the data set."""
+        return [source for source in self.sources if source != "real"]
+
+    @cached_property
+    def files(self) -> pd.DataFrame:
+        """`images.parquet`: a row for each picture and track, as images.inspect_images returned it."""
+        return self.read("images.parquet")
+
+    @cached_property
+    def said(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+        """Captions, boxes, vectors and texts: what the networks said, as the functions of pipeline returned it."""
+        return tuple(self.read(f"{name}.parquet") for name in ("captions", "boxes", "vectors", "texts"))
+
+    @cached_property
+    def truth(self) -> pd.DataFrame:
+        """What the card knows to be true: generator, content_id and those of cards.TRUTH_COLUMNS that it names."""
+        from itemkit.data.load import load_images  # loads datasets
+
+        value = self.values
+        known = load_images(self.card, generators=value["generators"], limit=value["limit"], truth=True)
+        return known.select_columns(
+            [name for name in known.column_names if name not in ("image", "image_id")]
+        ).to_pandas()
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """How features are made of vectors, as arms.feature_matrix takes it: the choices of 02 and 03."""
+        return {name: self.values[name] for name in ("distance", "pool", "fuse", "missing_box")}
+
+    # Networks, ready to use
+
+    @cached_property
+    def captioner(self) -> Captioner:
+        """The captioner of 01_captions."""
+        return Captioner(*self._network("captioner", "01_captions"), **self._settings)
+
+    @cached_property
+    def nouns(self) -> str:
+        """The spaCy pipeline of 01_captions: a folder or a package."""
+        folder = spacy_folder(self.values["nouns"])
+        self._fact("nouns", "01_captions", lambda: {"network": network_digest(folder)})
+        return self.values["nouns"]
+
+    @cached_property
+    def locator(self) -> ObjectLocator:
+        """The detector of 02_misalignment."""
+        network = self._network("locator", "02_misalignment")
+        return ObjectLocator(*network, threshold=self.values["box_threshold"], **self._settings)
+
+    @cached_property
+    def encoder(self) -> ClipEncoder:
+        """The CLIP of 02_misalignment."""
+        network = self._network("encoder", "02_misalignment")
+        return ClipEncoder(*network, device=self.values["device"], dtype=self.values["encoder_dtype"])
+
+    # What a notebook asks for
+
+    def pictures(self, rows: pd.DataFrame):
+        """Return the data set of the pictures of a table, row by row, undecoded.
+
+        Args:
+            rows: with image_id and, unless all are of the headline track, track.
+
+        Raises:
+            RecordError: a picture that the run does not have on this track.
+        """
+        track = rows["track"] if "track" in rows else [self.track] * len(rows)
+        wanted = pd.MultiIndex.from_arrays([rows["image_id"], track])
+        held = pd.MultiIndex.from_frame(self.files[["image_id", "track"]])
+        first = np.flatnonzero(~held.duplicated())  # the same file twice is the same picture
+        place = held[first].get_indexer(wanted)
+        if (place < 0).any():
+            name, track = wanted[int(np.argmax(place < 0))]
+            raise RecordError(f"picture {name} is not on track {track} of {self.folder}; its table is of another run")
+        return self.images.select(first[place])
+
+    def picture(self, image_id: str, track: str | None = None) -> Image.Image:
+        """Return one readable picture, 8-bit RGB, of the headline track unless another is named."""
+        rows = pd.DataFrame({"image_id": [image_id], "track": [track or self.track]})
+        return decode_image(encoded_bytes(self.pictures(rows)[0]["image"]))
+
+    def features(
+        self, image_ids: Iterable[str], arm: str, captions: pd.DataFrame | None = None, **choices
+    ) -> np.ndarray:
+        """Return the features of N pictures of the run, (N, F), as arms.feature_matrix makes them of its tables.
+
+        Args:
+            image_ids: N readable pictures.
+            arm: one of arms.ARMS.
+            captions: other words than the run's.
+            choices: distance, pool, fuse, missing_box, where they are not to be those of the run.
+        """
+        own, *said = self.said
+        if captions is None:
+            captions = self.read("shuffled.parquet") if arm == "shuffled" else own
+        return feature_matrix(image_ids, captions, *said, arm=arm, files=self.files, **self.choices | choices)
+
+    def head(self, arm: str, train_on: str, seed: int, track: str | None = None):
+        """Return a head of 03_train, of the headline track unless another is named."""
+        from itemkit.head import MLPHead  # loads torch
+
+        return MLPHead.from_pretrained(self.head_folder(arm, train_on, seed, track))
+
+    def head_folder(self, arm: str, train_on: str, seed: int, track: str | None = None) -> Path:
+        """Return where a head of 03_train is kept; of the headline track unless another is named."""
+        return self.folder / "heads" / (track or self.track) / f"{arm}-{train_on}-{seed}"
+
+    def read(self, name: str) -> pd.DataFrame:
+        """Return a table of the folder, parquet or csv, by the name of its file.
+
+        Raises:
+            RecordError: it is not there; the message says what to run.
+        """
+        path = self.folder / name
+        if not path.is_file():
+            raise RecordError(f"no {path}; run the notebooks before this one, or ./run_all.sh, which runs them all")
+        return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path, partitioning=None)
+
+    # What a notebook makes
+
+    def write(self, name: str, frame: pd.DataFrame) -> None:
+        """Write a table for later notebooks, parquet or csv by the ending of its name; whole, or not at all."""
+        with whole(self.folder / name) as part:
+            if name.endswith(".csv"):
+                frame.to_csv(part, index=False, lineterminator="\n")
+            else:
+                frame.to_parquet(part, index=False)
+        self._written.add(name)
+        for kept in ("files", "said"):
+            self.__dict__.pop(kept, None)  # read anew when they are asked for
+
+    def table(self, frame: pd.DataFrame, name: str, claim: str = "", float_format: str = ".3f"):
+        """Save a table with its claim, as report.save_table does, and return it as the report shows it."""
+        return save_table(frame, self.folder / "tables", name, claim, float_format)
+
+    def figure(self, figure, name: str, data: pd.DataFrame, claim: str = ""):
+        """Save a figure with its numbers and its claim, as report.save_figure does, and return it to be shown once."""
+        return save_figure(figure, self.folder / "figures", name, data, claim)
+
+    def close(self) -> None:
+        """Note that this notebook has run to its end, and what it made.
+
+        Raises:
+            RecordError: a table that it is to make was not written since it was opened: a cell was left out.
+        """
+        if lacking := set(MAKES.get(self.step, ())) - self._written:
+            raise RecordError(
+                f"{self.step} has not written {_listed(sorted(lacking))} since its first cell; run all cells"
+            )
+        made = {*self._written, *MAKES.get(self.step, ())}
+        for kind in ("tables", "figures"):
+            made |= {f"{kind}/{path.name}" for path in (self.folder / kind).glob(f"{self.step[:2]}_*.csv")}
+        contents = {name: _content(self.folder / name) for name in sorted(made)}
+        self._note |= {"ended": _now(), "seconds": round(time.monotonic() - self._opened, 1), "made": contents}
+        self._save()
+
+    # The record itself
+
+    def _check(self, steps: list[str]) -> None:
+        """Refuse the first of the steps that is missing, has not ended, or rests on what is there no longer."""
+        for place, step in enumerate(steps):
+            note, again = self.steps.get(step), _listed(steps[place:])
+            if note is None:
+                raise RecordError(f"{self.folder} lacks what {step} makes; run {again} first")
+            if note["ended"] is None:
+                raise RecordError(f"{step} began {note['started']} and has not ended; run {again} again, {ELSEWHERE}")
+            for earlier, made in note["rests_on"].items():
+                if made != _made(self.steps[earlier]):
+                    raise RecordError(f"{self._difference(step, earlier)}; run {again} again, {ELSEWHERE}")
+
+    def _difference(self, step: str, earlier: str) -> str:
+        now, then = self.steps[earlier]["values"], self.steps[step]["before"]
+        names = [name for name, value in now.items() if then.get(name) != value]
+        if not names:
+            return f"{step} was run before {earlier}, which has made other tables since"
+        old, new = (", ".join(f"{name} = {json.dumps(one.get(name))}" for name in names) for one in (then, now))
+        return f"{step} was made with {old}, and {earlier} was run with {new} since"
+
+    def _own_values(self, namespace: Mapping) -> dict:
+        """The values of the names that the notebook declares; refuses others for what earlier notebooks decided."""
+        own_copy = Path(f"{self.step}.ipynb")  # kernels work where their notebook is
+        names = declared(own_copy if own_copy.is_file() else FOLDER / own_copy)
+        if lacking := [name for name in names if name not in namespace]:
+            raise RecordError(f"{self.step} has no value of {_listed(lacking)}; run its parameters cell first")
+        for name, value in self.values.items():
+            given = namespace.get(name, value)
+            if name not in names and isinstance(given, PLAIN) and given != value:
+                owner = next(step for step, note in self.steps.items() if name in note["values"])
+                raise RecordError(
+                    f"{self.step} was given {name} = {json.dumps(given)}, but {owner} was run with {name} = "
+                    f"{json.dumps(value)}; run {_listed(one for one in MAKES if owner <= one < self.step)} again with it, "
+                    f"{ELSEWHERE}"
+                )
+        return {name: namespace[name] for name in names}
+
+    def _begin(self, before: list[str], own: dict) -> None:
+        """Note that the notebook was opened, in place of an earlier note."""
+        self._opened, self._written = time.monotonic(), set()
+        status = _git("status", "--porcelain")
+        self._note = {
+            "started": _now(),
+            "ended": None,
+            "by": os.environ.get("ITEMKIT_RUN", "hand"),
+            "commit": _git("rev-parse", "HEAD"),
+            "clean": None if status is None else status == "",
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "versions": {name: version(name) for name in LIBRARIES},
+            "values": own,
+            "before": self.values,
+            "rests_on": {step: _made(self.steps[step]) for step in before if step in MAKES},
+            "facts": {},
+            "made": {},
+        }
+        self._save()
+
+    def _save(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / ".record.lock"):  # two notebooks may be open side by side
+            steps = read_record(self.folder)["steps"] | {self.step: self._note}
+            steps = {step: steps[step] for step in STEPS if step in steps}
+            with whole(self.folder / "record.json") as part:
+                part.write_text(json.dumps({"format": FORMAT, "steps": steps}, indent=2) + "\n", encoding="utf-8")
+        self.steps = steps
+
+    def _fact(self, name: str, owner: str, find: Callable[[], dict]) -> None:
+        """What the run is made of beyond its values is noted by its owner, and refused if it is another one later."""
+        found = find()
+        if self.step == owner:
+            self._note["facts"][name] = found
+        elif found != (noted := self.steps[owner]["facts"].get(name)):
+            raise RecordError(
+                f"{name} was {json.dumps(noted)} when {owner} was run, and is {json.dumps(found)} now; run "
+                f"{_listed(one for one in MAKES if one >= owner)} again, {ELSEWHERE}"
+            )
+
+    def _network(self, role: str, owner: str) -> tuple[str, str | None]:
+        """Name and revision of a network, the same as its owner used."""
+        name, revision = self.values[role], self.values[f"{role}_revision"]
+        commit = self._commit(name, revision, "model")
+        self._fact(role, owner, lambda: {"name": name, "revision": commit, "network": network_digest(name, commit)})
+        return name, commit
+
+    def _commit(self, name: str, revision: str | None, kind: str) -> str | None:
+        return resolve_revision(name, revision, self.values["cache"], kind)
+
+    @property
+    def _settings(self) -> dict:
+        return {name: self.values[name] for name in ("device", "dtype", "batch_size")}
+
+
+def _made(note: dict) -> str:
+    """A name for all that a note says its notebook made for later ones."""
+    return digest({name: content for name, content in note["made"].items() if "/" not in name})
+
+
+def _content(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names as a sentence lists them: "a, b and c"."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _short(commit: str | None) -> str:
+    return "unknown" if commit is None else commit[:7]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _git(*arguments: str) -> str | None:
+    command = ["git", "-C", str(FOLDER), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
