@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from itemkit import misalign
+from itemkit.data.choices import check_names
 from itemkit.misalign import WHOLE
 
 ARMS = (
@@ -54,10 +55,8 @@ def feature_matrix(
     Raises:
         ValueError: an unknown choice, an image or text without a vector, or a feature that is not finite.
     """
-    if arm not in ARMS:
-        raise ValueError(f"unknown arm {arm!r}; expected one of {', '.join(ARMS)}")
-    if missing_box not in MISSING_BOX:
-        raise ValueError(f"unknown missing_box {missing_box!r}; expected one of {', '.join(MISSING_BOX)}")
+    check_names("arm", [arm], ARMS)
+    check_names("missing_box", [missing_box], MISSING_BOX)
     image_ids = list(image_ids)
     if arm == "metadata":
         return _finite(_metadata(image_ids, captions, boxes, files), image_ids)

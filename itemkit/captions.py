@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from itemkit.data.choices import check_names
 from itemkit.network import Batches, load_network, network_spec
 
 PHRASES = {"noun": "N+", "modified noun": "A*N+"}  # patterns over parts of speech: A adjective, N noun
@@ -83,8 +84,7 @@ def object_phrases(captions: list[str], pipeline: str | Path, phrase: str = "nou
         ValueError: unknown `phrase`, or the pipeline does not tag parts of speech.
         OSError: no such pipeline.
     """
-    if phrase not in PHRASES:
-        raise ValueError(f"unknown phrase {phrase!r}; expected one of {', '.join(PHRASES)}")
+    check_names("phrase", [phrase], PHRASES)
     import spacy
 
     nlp = spacy.load(pipeline)

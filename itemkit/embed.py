@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from itemkit.data.choices import check_names
 from itemkit.data.hub import fetch
 from itemkit.network import OPEN_CLIP_FILES, Batches, check_device, damage_named, network_spec
 
@@ -44,8 +45,7 @@ class ClipEncoder:
         Raises:
             ValueError: unknown dtype or resize_mode.
         """
-        if self.resize_mode not in RESIZE_MODES:
-            raise ValueError(f"unknown resize_mode {self.resize_mode!r}; expected one of {', '.join(RESIZE_MODES)}")
+        check_names("resize_mode", [self.resize_mode], RESIZE_MODES)
         return network_spec(self) | {"resize_mode": self.resize_mode}
 
     def images(self, images: list[Image.Image]) -> np.ndarray:

@@ -5,6 +5,8 @@ N images, M located objects of all images together, D CLIP width, F features. Ev
 
 import numpy as np
 
+from itemkit.data.choices import check_names
+
 DISTANCES = ("difference", "absolute", "product", "cosine")
 POOLS = ("mean", "sum", "max")
 FUSIONS = ("concat", "sum")
@@ -26,7 +28,7 @@ def global_misalignment(image: np.ndarray, caption: np.ndarray, distance: str = 
     Raises:
         ValueError: an unknown distance, or arrays of different shapes.
     """
-    _check_choice("distance", distance, DISTANCES)
+    check_names("distance", [distance], DISTANCES)
     if image.shape != caption.shape:
         raise ValueError(f"expected one text vector for each image vector; got shapes {image.shape}, {caption.shape}")
     match distance:
@@ -64,7 +66,7 @@ def local_misalignment(
     Raises:
         ValueError: an unknown distance or pool, arrays of different shapes, or an owner outside [0, n).
     """
-    _check_choice("pool", pool, POOLS)
+    check_names("pool", [pool], POOLS)
     if len(owner) != len(crop) or np.any((owner < 0) | (owner >= n)):
         raise ValueError(f"expected {len(crop)} owners in [0, {n}), one for each crop; got {owner!r}")
     misalignment = global_misalignment(crop, phrase, distance)  # (M, D)
@@ -110,8 +112,8 @@ def features(
     Raises:
         ValueError: an unknown arm, distance, pool or fuse, or arrays that do not belong together.
     """
-    _check_choice("arm", arm, VECTOR_ARMS)
-    _check_choice("fuse", fuse, FUSIONS)
+    check_names("arm", [arm], VECTOR_ARMS)
+    check_names("fuse", [fuse], FUSIONS)
     whole = global_misalignment(image, caption, distance)  # (N, D)
     parts = local_misalignment(crop, phrase, owner, len(image), distance, pool)  # (N, D)
     count = np.bincount(owner, minlength=len(image))[:, None]  # (N, 1)
@@ -131,8 +133,3 @@ def features(
         case "item":
             columns = [whole + parts, count]
     return np.hstack(columns).astype(np.float32)  # (N, F)
-
-
-def _check_choice(name: str, given: str, choices: tuple[str, ...]) -> None:
-    if given not in choices:
-        raise ValueError(f"unknown {name} {given!r}; expected one of {', '.join(choices)}")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from itemkit.data.choices import check_names
 from itemkit.data.hub import fetch, is_commit
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -53,8 +54,7 @@ def network_spec(network) -> dict:
 
     The batch size belongs to it in half precision only: there it changes captions, in float32 nothing above 1e-5.
     """
-    if network.dtype not in DTYPES:
-        raise ValueError(f"unknown dtype {network.dtype!r}; expected one of {', '.join(DTYPES)}")
+    check_names("dtype", [network.dtype], DTYPES)
     spec = {
         "network": network_digest(network.name, network.revision),
         "dtype": network.dtype,

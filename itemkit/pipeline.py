@@ -161,6 +161,18 @@ def perturbed(images: Dataset, name: str, strength: float, seed: int = 0) -> Dat
     return images.map(_perturb, fn_kwargs=settings, features=features, desc=f"{name} {strength}")
 
 
+def of_originals(captions: pd.DataFrame, changed: Dataset) -> pd.DataFrame:
+    """Return the captions of the images that others were made of, under the ids of these.
+
+    Args:
+        captions: what describe returned for the originals.
+        changed: as perturbed returns it.
+    """
+    ids = changed["image_id"][:]
+    words = captions.set_index("image_id").loc[changed["original_id"][:]].reset_index(drop=True)
+    return words.assign(image_id=ids)[list(captions)].drop_duplicates("image_id", ignore_index=True)
+
+
 def _perturb(row: dict, name: str, strength: float, seed: int, version: int) -> dict:
     picture = decode_image(encoded_bytes(row["image"]))
     file = BytesIO()

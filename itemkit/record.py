@@ -36,7 +36,7 @@ from itemkit.locate import ObjectLocator
 from itemkit.network import network_digest
 from itemkit.notebooks import FOLDER, PLAIN, STEPS, declared
 from itemkit.paper.report import save_figure, save_table
-from itemkit.pipeline import spacy_folder
+from itemkit.pipeline import embed, locate, spacy_folder
 from itemkit.store import digest
 
 MAKES = {  # what a run is made of, and which notebook makes it; all later notebooks rest on these
@@ -68,7 +68,10 @@ def read_record(results: str | Path) -> dict:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         form = record["format"]
-        complete = all({"values", "ended", "made"} <= set(note) for note in record["steps"].values())
+        notes = record["steps"]
+        complete = all(
+            {"values", "ended", "made"} <= set(note) and set(note["rests_on"]) <= set(notes) for note in notes.values()
+        )
     except (ValueError, TypeError, KeyError, AttributeError):
         form, complete = None, False
     if form not in (None, FORMAT):
@@ -270,6 +273,18 @@ class Run:
             captions = self.read("shuffled.parquet") if arm == "shuffled" else own
         return feature_matrix(image_ids, captions, *said, arm=arm, files=self.files, **self.choices | choices)
 
+    def locate_and_embed(self, pictures, captions: pd.DataFrame, boxes: pd.DataFrame | None = None) -> tuple:
+        """Return captions, boxes, vectors and texts, as `said` has them, of other pictures or of other words.
+
+        Args:
+            pictures: a data set, as `pictures` returns it or pipeline.perturbed.
+            captions: their words, as pipeline.describe returns them.
+            boxes: where their objects are, if the detector is not to be asked.
+        """
+        if boxes is None:
+            boxes = locate(pictures, captions, self.locator, self.values["cache"])
+        return captions, boxes, *embed(pictures, captions, boxes, self.encoder, self.values["cache"])
+
     def head(self, arm: str, train_on: str, seed: int, track: str | None = None):
         """Return a head of 03_train, of the headline track unless another is named."""
         from itemkit.head import MLPHead  # loads torch
@@ -334,7 +349,8 @@ class Run:
     def _check(self, steps: list[str]) -> None:
         """Refuse the first of the steps that is missing, has not ended, or rests on what is there no longer."""
         for place, step in enumerate(steps):
-            note, again = self.steps.get(step), _listed(steps[place:])
+            note = self.steps.get(step)
+            again = _listed([one for one in steps[place:] if one in MAKES] or [step])
             if note is None:
                 raise RecordError(f"{self.folder} lacks what {step} makes; run {again} first")
             if note["ended"] is None:

@@ -1,13 +1,10 @@
-"""What each arm sees, computed by hand, and the heads that are kept."""
-
-from pathlib import Path
+"""What each arm sees, computed by hand."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from itemkit import head
-from itemkit.arms import feature_matrix, train
+from itemkit.arms import cosine_misalignment, feature_matrix, object_misalignment
 from itemkit.data.load import inspect_images
 
 
@@ -107,43 +104,35 @@ def test_a_feature_that_is_no_number_names_its_image(stages):
         feature_matrix(ids, captions, boxes, broken, texts)
 
 
-# heads
+# one number for each picture, and for each object
 
 
-def rows(seed=0, n=60):
-    random = np.random.default_rng(seed)
-    label = np.arange(n) % 2
-    matrix = (random.normal(size=(n, 5)) + label[:, None]).astype(np.float32)
-    return matrix, label, np.repeat(["train", "validation", "test"], n // 3)
+def test_cosine_misalignment_is_one_number_a_level_and_blank_where_nothing_was_found(stages):
+    captions, boxes, vectors, texts = stages
+    ids = captions[captions.status == "ok"].image_id.tolist()
+    boxes = boxes[boxes.image_id != ids[0]]
+    table = cosine_misalignment(ids, captions, boxes, vectors, texts)
+    vector = {(row.image_id, row.part): row.vector for row in vectors.itertuples()}
+    word = {row.text: row.vector for row in texts.itertuples()}
+    for place, name in enumerate(ids):
+        row = captions[captions.image_id == name].iloc[0]
+        found = [phrase for phrase in row.phrases if phrase in set(boxes[boxes.image_id == name].phrase)]
+        local = sum(1 - vector[name, one] @ word[one] for one in found) / len(found) if found else np.nan
+        assert table["global"][place] == pytest.approx(1 - vector[name, "whole"] @ word[row.caption], abs=1e-6)
+        assert table["local"][place] == pytest.approx(local, abs=1e-6, nan_ok=True)
+        assert table["objects_found"][place] == len(found)
+    assert table["local"].notna().any()
+    assert np.isnan(table["local"][0]) and table["objects_found"][0] == 0
 
 
-def test_a_head_is_trained_once_and_is_the_same_afterwards(tmp_path, monkeypatch):
-    matrix, label, split = rows()
-    first = train(matrix, label, split, tmp_path, seed=3)
-    expected = head.fit(matrix[:20], label[:20], matrix[20:40], label[20:40], seed=3)
-    monkeypatch.setattr(head, "fit", None)
-    again = train(matrix, label, split, tmp_path, seed=3)
-    for one in (first, again):
-        np.testing.assert_array_equal(head.predict(one, matrix), head.predict(expected, matrix))
-        assert one.history == expected.history
-    assert len(list((tmp_path / "heads").iterdir())) == 1
-
-
-def test_test_rows_do_not_touch_a_head_and_all_else_does(tmp_path):
-    matrix, label, split = rows()
-    train(matrix, label, split, tmp_path, seed=0)
-    changed = np.where((split == "test")[:, None], 7, matrix).astype(np.float32)
-    train(changed, label, split, tmp_path, seed=0)
-    assert len(list((tmp_path / "heads").iterdir())) == 1
-    train(matrix, label, split, tmp_path, seed=1)
-    train(matrix, label, split, tmp_path, seed=0, hidden=4)
-    train(-matrix, label, split, tmp_path, seed=0)
-    assert len(list((tmp_path / "heads").iterdir())) == 4
-
-
-def test_a_head_half_written_is_no_head(tmp_path, monkeypatch):
-    monkeypatch.setattr(head.MLPHead, "save_pretrained", lambda self, folder: Path(folder).mkdir(parents=True) or 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        train(*rows(), tmp_path, seed=0)
-    monkeypatch.undo()
-    assert train(*rows(), tmp_path, seed=0).history
+def test_object_misalignment_has_a_row_for_each_object_of_a_caption_that_was_found(stages):
+    captions, boxes, vectors, texts = stages
+    named = {(row.image_id, phrase) for row in captions.itertuples() for phrase in row.phrases}
+    extra = boxes.iloc[:1].assign(phrase="word of another picture")
+    table = object_misalignment(captions, pd.concat([boxes, extra]), vectors, texts)
+    assert set(zip(table.image_id, table.phrase, strict=True)) == named & set(
+        zip(boxes.image_id, boxes.phrase, strict=True)
+    )
+    one = table.iloc[0]
+    crop = vectors[(vectors.image_id == one.image_id) & (vectors.part == one.phrase)].vector.iloc[0]
+    assert one.misalignment == pytest.approx(1 - crop @ texts[texts.text == one.phrase].vector.iloc[0], abs=1e-6)

@@ -10,9 +10,9 @@ from scipy.stats import norm
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import KFold, cross_val_score
 
+from itemkit.data.images import image_id, inspect_images
 from itemkit.evaluation import audit
 from itemkit.evaluation.audit import FACTS, LEAK, SUSPECT, TOO_FEW, duplicates, leak_audit
-from itemkit.data.images import image_id, inspect_images
 
 ALIKE = {"format": "PNG", "mode": "RGB", "width": 64, "height": 64, "aspect_ratio": 1.0, "quantization": 0.0}
 ALIKE |= {"subsampling": "", "progressive": False, "bytes": 5000, "status": "ok"}

@@ -11,9 +11,9 @@ from PIL import Image
 from scipy.fft import dctn
 
 from itemkit.data.cards import DATA_CARDS
-from itemkit.data.load import decode_image, image_id, inspect_images, load_images, read_card
 from itemkit.data.images import UnreadableImage
 from itemkit.data.labels import split_of
+from itemkit.data.load import decode_image, image_id, inspect_images, load_images, read_card
 
 KEYS = ["image", "image_id", "label", "generator", "content_id", "split"]
 FOLDER_CARD = """---

@@ -21,8 +21,8 @@ from itemkit.captions import Captioner
 from itemkit.data.load import decode_image, image_id
 from itemkit.embed import ClipEncoder
 from itemkit.locate import ObjectLocator
-from itemkit.running.needs import known_networks
 from itemkit.pipeline import describe, embed, locate
+from itemkit.running.needs import known_networks
 
 pytestmark = pytest.mark.full_size
 NETWORKS = list(known_networks())

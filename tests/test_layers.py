@@ -9,7 +9,19 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "itemkit"
-METHOD = {"captions", "locate", "embed", "misalign", "head", "arms", "protocol", "pipeline", "network", "store", "notebooks"}
+METHOD = {
+    "captions",
+    "locate",
+    "embed",
+    "misalign",
+    "head",
+    "arms",
+    "protocol",
+    "pipeline",
+    "network",
+    "store",
+    "notebooks",
+}
 ALLOWED = {  # from each part of the house, the parts that it may import
     "data": {"data"},
     "evaluation": {"evaluation"},

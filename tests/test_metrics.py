@@ -28,7 +28,7 @@ def by_sklearn(label: np.ndarray, score: np.ndarray, weight: np.ndarray | None =
         "balanced_accuracy_at_validation_threshold": reference.balanced_accuracy_score(
             label, chosen, sample_weight=weight
         ),
-        "true_positive_rate_at_5_percent": found[false_alarms <= 0.05].max(),
+        "true_positive_rate_at_5_percent_false_positives": found[false_alarms <= 0.05].max(),
         "expected_calibration_error": calibration_error(label, score, ones if weight is None else weight),
     }
 
@@ -56,7 +56,7 @@ def test_metrics_by_hand():
     assert values["roc_auc"] == 3 / 4
     assert values["average_precision"] == pytest.approx((1 + 2 / 3) / 2)
     assert (values["real_accuracy"], values["generated_accuracy"], values["balanced_accuracy"]) == (0.5, 1.0, 0.75)
-    assert values["true_positive_rate_at_5_percent"] == 0.5
+    assert values["true_positive_rate_at_5_percent_false_positives"] == 0.5
 
 
 def test_a_threshold_changes_one_metric_only():

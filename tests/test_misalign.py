@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from itemkit.misalign import ARMS, DISTANCES, POOLS, features, global_misalignment, local_misalignment
+from itemkit.misalign import DISTANCES, POOLS, VECTOR_ARMS, features, global_misalignment, local_misalignment
 
 IMAGE = np.array([[1.0, 0.0], [0.6, 0.8]], dtype=np.float32)
 CAPTION = np.array([[0.0, 1.0], [0.8, 0.6]], dtype=np.float32)
@@ -77,7 +77,7 @@ def test_features_by_hand(arm, fuse, expected):
     np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("arm", VECTOR_ARMS)
 def test_every_arm_takes_every_distance(arm):
     for distance in DISTANCES:
         assert len(features(arm, IMAGE, CAPTION, CROP, PHRASE, np.array([0, 0, 1, 1]), distance)) == 2

@@ -7,8 +7,8 @@ import zipfile
 
 import pytest
 
-from itemkit.running import needs
 from itemkit.data.hub import HubError, recorded_revisions
+from itemkit.running import needs
 from itemkit.running.needs import Need, fetch_needs, is_here, list_needs
 
 

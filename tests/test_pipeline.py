@@ -12,9 +12,9 @@ from conftest import make_picture
 from itemkit import pipeline
 from itemkit.captions import Captioner, object_phrases
 from itemkit.data.load import decode_image, image_id
+from itemkit.data.perturb import perturb
 from itemkit.embed import ClipEncoder
 from itemkit.locate import ObjectLocator
-from itemkit.data.perturb import perturb
 from itemkit.pipeline import describe, embed, locate, shuffle
 
 
@@ -165,7 +165,8 @@ def test_an_unknown_spacy_pipeline_fails_before_any_network_is_loaded(images, ne
 
 RUNS = """
 import os, signal, sys
-from itemkit import pipeline, store
+from itemkit import pipeline
+from itemkit.data import files
 from itemkit.captions import Captioner
 from itemkit.data.load import load_images, read_card
 from itemkit.embed import ClipEncoder
@@ -199,7 +200,7 @@ def kill_at_call(owner, name, number):
 
 run(folder + "/whole")
 run_in_a_child(lambda: kill_at_call(Captioner, "__call__", 3))  # while a shard of captions is made
-run_in_a_child(lambda: kill_at_call(store.os, "replace", 3))  # a table is written, but not yet under its name
+run_in_a_child(lambda: kill_at_call(files.os, "replace", 3))  # a table is written, but not yet under its name
 run_in_a_child(lambda: kill_at_call(ClipEncoder, "images", 4))  # while a shard of vectors is made
 run_in_a_child()
 """

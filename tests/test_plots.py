@@ -2,12 +2,21 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_picture
 from matplotlib import pyplot
-from matplotlib.colors import to_rgba
-from matplotlib.offsetbox import TextArea
 
-from itemkit.paper.plots import COLOURS, COLUMN, misfit_scale, plot_intervals, plot_matrix, plot_picture, style
+from itemkit.paper.plots import (
+    COLOURS,
+    COLUMN,
+    plot_densities,
+    plot_difference,
+    plot_files,
+    plot_intervals,
+    plot_leaks,
+    plot_matrix,
+    plot_projection,
+    plot_steps,
+    style,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -57,25 +66,61 @@ def test_plot_intervals_draws_each_row_in_the_colour_of_its_group():
     assert plot_intervals(frame.head(2), "generator").get_legend() is None
 
 
-def test_plot_picture_colours_boxes_and_nouns_alike():
-    columns = ["phrase", "x0", "y0", "x1", "y1", "misfit"]
-    objects = pd.DataFrame([("car", 100, 50, 300, 250, 0.9), ("traffic light", 0, 0, 10, 20, 0.1)], columns=columns)
-    scale = misfit_scale(0.2, 0.8)
-    caption = "A car before a traffic light in the snow"
-    phrases = ["car", "traffic light", "snow"]
-    axes = plot_picture(make_picture(0, 512, 256), objects, caption, phrases, scale)
-    assert axes.images[0].get_array().shape[:2] == (128, 256)  # half as large, and so are the boxes
-    boxes = {patch.get_bbox().bounds: patch.get_edgecolor() for patch in axes.patches}
-    assert boxes == {(50, 25, 100, 100): to_rgba(COLOURS[1]), (0, 0, 5, 10): to_rgba(COLOURS[0])}
-    words = [area.get_children()[0] for area in axes.artists[0].findobj(TextArea)]
-    assert " ".join(word.get_text() for word in words) == caption
-    colours = {word.get_text(): to_rgba(word.get_color()) for word in words if word.get_weight() == "bold"}
-    grey = to_rgba("#8d8d8d")
-    orange, blue = to_rgba(COLOURS[1]), to_rgba(COLOURS[0])
-    assert colours == {"car": orange, "traffic": blue, "light": blue, "snow": grey}
+STEPS = pd.DataFrame(
+    [
+        (name, strength, words, arm, 0.9 - 0.1 * place)
+        for place, (name, strength) in enumerate([("none", 0), ("jpeg", 90), ("jpeg", 30), ("resize_jpeg", 0.5)])
+        for words in ("anew", "frozen")
+        for arm in ("image", "item")
+    ],
+    columns=["perturbation", "strength", "words", "arm", "value"],
+)
 
 
-def test_plot_picture_without_objects_or_words():
-    axes = plot_picture(make_picture(0), pd.DataFrame(columns=["phrase", "misfit"]), "", [], misfit_scale(0, 1))
-    assert not axes.patches
-    axes.figure.canvas.draw()
+def test_plot_steps_begins_each_panel_with_the_unperturbed_picture():
+    figure = plot_steps(STEPS, "value", "arm", "words", label="ROC AUC")
+    panels = [axes for axes in figure.axes if axes.get_title("left")]
+    assert [axes.get_title("left") for axes in panels] == ["jpeg", "resize, then jpeg"]
+    assert [tick.get_text() for tick in panels[0].get_xticklabels()] == ["none", "90", "30"]
+    assert [axes.get_xlabel() for axes in panels] == ["quality", "factor, then JPEG of quality 75"]
+    np.testing.assert_allclose(panels[0].get_lines()[0].get_ydata(), [0.9, 0.8, 0.7])
+    assert {text.get_text() for text in figure.legends[0].get_texts()} >= {"image", "item", "anew", "frozen"}
+    figure.canvas.draw()
+
+
+def test_plot_leaks_has_bands_only_where_a_verdict_has_a_meaning():
+    rows = [("gan", "aligned", 0.9, "texture"), ("gan", "raw", 1.0, "leak"), ("vae", "aligned", 0.7, "texture")]
+    leaks = pd.DataFrame([*rows, ("vae", "raw", 0.55, "healthy")], columns=["generator", "track", "roc_auc", "verdict"])
+    figure = plot_leaks(leaks.assign(low=leaks.roc_auc - 0.02, high=leaks.roc_auc + 0.02), 0.6, 0.8)
+    aligned, raw = figure.axes
+    assert (aligned.get_title("left"), raw.get_title("left")) == ("aligned files", "raw files")
+    assert "texture" in texts(aligned)[0] and texts(raw) == ["healthy", "suspect", "leak"]
+
+
+def test_plot_difference_writes_shares_and_colours_differences():
+    share = pd.DataFrame({"real": [0.1, 0.2], "gan": [0.3, 0.2]}, index=["star", "snow"])
+    axes = plot_difference(share).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["10", "30", "20", "20"]
+    colours = axes.collections[0].get_facecolors()
+    assert tuple(colours[0]) == tuple(colours[2]) == tuple(colours[3]) != tuple(colours[1])
+
+
+def test_plot_densities_and_projection_name_what_they_show():
+    random = np.random.default_rng(0)
+    rows = pd.DataFrame(
+        {"generator": np.repeat(["real", "gan"], 30), "a": random.normal(size=60), "b": random.normal(size=60)}
+    )
+    figure = plot_densities(rows, ["a", "b"])
+    assert [axes.get_ylabel() for axes in figure.axes] == ["a", "b"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["real", "generator"]
+    figure = plot_projection(rows, {"one": ["a", "b"]})
+    assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("a", "b")
+    assert [line.get_label() for line in figure.axes[0].get_lines()] == ["gan", "real"]  # the real ones on top
+
+
+def test_plot_files_has_a_line_for_each_source_and_format():
+    kinds = pd.DataFrame(
+        {"generator": ["real", "gan"], "format": ["JPEG", "PNG"], "kB_5_percent": [1, 2], "kB_median": [2, 3]}
+    )
+    axes = plot_files(kinds.assign(kB_95_percent=4)).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["real, JPEG", "gan, PNG"]

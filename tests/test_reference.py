@@ -166,7 +166,7 @@ def results(tmp_path):
     (results / "tables" / "05_large.csv").write_text("a\n" + "1\n" * 40_000)
     (results / "figures" / "04_matrix.png").write_bytes(b"picture")
     (results / "verdict.txt").write_text("It does.\n")
-    (results / "provenance.json").write_text('{"commit": "abc"}')
+    (results / "record.json").write_text('{"commit": "abc"}')
     return results
 
 
@@ -175,15 +175,15 @@ def test_a_reference_holds_the_small_tables_what_the_readme_shows_and_what_made_
     reference.mkdir()
     (reference / "03_gone.csv").write_text("a\n1\n")
     names = write_reference(results, reference)
-    assert sorted(names) == ["04_matrix.png", "04_unseen.csv", "provenance.json", "verdict.txt"]
+    assert sorted(names) == ["04_matrix.png", "04_unseen.csv", "record.json", "verdict.txt"]
     assert sorted(path.name for path in reference.iterdir()) == sorted(names)
     assert (reference / "04_matrix.png").read_bytes() == b"picture"
-    assert json.loads((reference / "provenance.json").read_text()) == {"profile": "tiny", "commit": "abc"}
+    assert json.loads((reference / "record.json").read_text()) == {"profile": "tiny", "commit": "abc"}
     statuses = compare(results / "tables", reference, 0).set_index("name").status
     assert statuses.to_dict() == {"04_unseen": "same", "05_large": "not in the reference"}
 
 
-@pytest.mark.parametrize("name", ["figures/04_matrix.png", "verdict.txt", "provenance.json"])
+@pytest.mark.parametrize("name", ["figures/04_matrix.png", "verdict.txt", "record.json"])
 def test_a_run_that_lacks_a_file_leaves_the_reference_as_it_was(results, name):
     reference = results.parent / "reference"
     reference.mkdir()

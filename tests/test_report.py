@@ -11,7 +11,8 @@ from PIL import Image
 
 from itemkit.paper.plots import style
 from itemkit.paper.reference import compare, summarise
-from itemkit.paper.report import save_figure, save_page, save_table
+from itemkit.paper.report import save_figure, save_table
+from itemkit.paper.report import save_page as save_whole_page
 
 FRAME = pd.DataFrame(
     {
@@ -21,6 +22,17 @@ FRAME = pd.DataFrame(
         "image_id": ["0012345678901234", "12e4567890123456"],  # text that looks like numbers
     }
 )
+NOTE = {
+    "started": "2026-11-26T12:00:00+00:00",
+    "seconds": 1.5,
+    "commit": "abcdef0123456789",
+    "clean": False,
+    "by": "hand",
+    "python": "3.11",
+    "platform": "Linux",
+    "versions": {"torch": "2.14"},
+    "values": {"seeds": [0, 1]},
+}
 CAPTION = "The method `item` loses 5 % on a_b – mean of <three> seeds."
 
 
@@ -45,7 +57,8 @@ def results(tmp_path):
     save_table(FRAME, tmp_path / "tables", "00_composition")
     save_figure(draw(), tmp_path / "figures", "04_cross_generator", FRAME, CAPTION)
     cells = [
-        {"cell_type": kind, "source": source.splitlines(keepends=True)}
+        {"cell_type": kind, "source": source.splitlines(keepends=True), "metadata": {}, "id": str(len(source))}
+        | ({"outputs": [], "execution_count": None} if kind == "code" else {})
         for kind, source in (
             (
                 "markdown",
@@ -53,15 +66,24 @@ def results(tmp_path):
             ),
             ("code", "results = 1"),
             ("markdown", "**Train on one**, test on *all*."),
-            ("code", 'if 1 < 2:\n    save_table(frame, tables,\n               "04_cross_generator")'),
+            ("code", 'if 1 < 2:\n    run.table(frame,\n              "04_cross_generator")'),
             ("markdown", "The picture."),
-            ("code", 'save_figure(figure, figures, "04_cross_generator", frame)'),
+            ("code", 'run.figure(figure, "04_cross_generator", frame)'),
         )
     ]
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / "04_cross_generator.ipynb").write_text(json.dumps({"cells": cells}))
+    (tmp_path / "notebooks" / "04_cross_generator.ipynb").write_text(
+        json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+    )
     (tmp_path / "metrics.csv").write_text("value\n")
     return tmp_path
+
+
+def save_page(results, title="Title", verdict="", compared=None, comparison="", hands=()):
+    steps = {"04_cross_generator": NOTE}
+    return save_whole_page(
+        results, title, "How it works.", verdict, "What it cannot.", steps, hands, compared, comparison
+    )
 
 
 def read(page) -> tuple[str, str]:
@@ -119,7 +141,7 @@ def test_figure_has_the_size_of_a_column(results):
 
 
 def test_page_shows_every_table_and_figure_with_caption(results):
-    page = save_page(results, "ITEM & co", "All of `it`.", {"git": {"commit": "abc"}, "seeds": [0, 1]})
+    page = save_page(results, "ITEM & co", "All of `it`.")
     html, text = read(page)
     assert page == results / "index.html"
     assert "<code>item</code> loses 5 % on a_b – mean of &lt;three&gt; seeds." in html
@@ -130,21 +152,22 @@ def test_page_shows_every_table_and_figure_with_caption(results):
     assert "More." not in text  # three paragraphs are the head
     assert "0.333" in text
     assert "a|b" in text
-    assert "commit abc" in text
-    assert "seeds 0, 1" in text
-    assert html.count("<table") == 2
+    assert "How it works." in text and "All of <code>it</code>." in html and "What it cannot." in text
+    assert "2026-11-26T12:00:00+00:00 1.5 abcdef0123, changed hand" in text and "seeds [0, 1]" in text
+    assert html.count("<table") == 3
     assert html.count("<img") == 1
     assert html.index("Composition") < html.index("<span>04</span>Across generators</h2>")
 
 
 def test_each_artefact_has_its_place_and_the_step_that_made_it(results):
     html, text = read(save_page(results, "Title"))
-    figure, table = html.split('<figure id="table-04_cross_generator"')
-    figure = figure.split('<figure id="figure-04_cross_generator"')[1]
-    assert "<b>Train on one</b>, test on <em>all</em>.<pre>if 1 &lt; 2:\n    save_table(" in table
-    assert "The picture.<pre>save_figure(" in figure
+    table, figure = html.split('<figure id="figure-04_cross_generator"')  # in the order in which they were made
+    table = table.split('<figure id="table-04_cross_generator"')[1]
+    figure = figure.split("</section>")[0]
+    assert "<b>Train on one</b>, test on <em>all</em>.<pre>if 1 &lt; 2:\n    run.table(" in table
+    assert "The picture.<pre>run.figure(" in figure
     for artefact in (figure, table):
-        assert '<a href="notebooks/04_cross_generator.ipynb">04_cross_generator</a>' in artefact
+        assert '<a href="notebooks/04_cross_generator.html">04_cross_generator</a>' in artefact
         assert artefact.count("<details>") == 1
     assert "tables/00_composition csv md tex ." in text  # no notebook is known, and none is made up
 
@@ -154,7 +177,7 @@ def test_every_image_has_a_text_and_every_table_a_name_and_column_heads(results)
     (alt,) = re.findall(r'<img alt="([^"]+)"', html)
     assert alt == "Cross generator, a figure; the numbers it shows stand in figures/04_cross_generator.csv"
     assert html.count('aria-label="Cross generator, a table"') == 1
-    assert html.count("<th ") == html.count('<th scope="col"') == 2 * 4
+    assert html.count("<th ") == html.count('<th scope="col"') == 2 * 4 + 6
     assert len(set(re.findall(r' id="([^"]+)"', html))) == html.count(' id="')
 
 
@@ -209,7 +232,7 @@ def test_a_difference_that_is_no_number_is_red_too_and_escaped(results, referenc
 
 def test_without_a_comparison_the_page_says_why_and_marks_nothing(results, reference):
     compared = compare(results / "tables", reference, 0.02).head(0)
-    html, text = read(save_page(results, "Title", "", {}, compared, "There is no reference of photographs."))
+    html, text = read(save_page(results, compared=compared, comparison="There is no reference of photographs."))
     assert text.count("There is no reference of photographs.") == 2
     assert 'class="differs"' not in html and "to the byte" not in text and "largest difference" not in text
 
@@ -243,8 +266,37 @@ def test_page_is_well_formed(results):
             assert open_tags.pop() == tag
 
     compared = compare(results / "tables", results / "none", 0.02)
-    Balance().feed(read(save_page(results, "Title", "", {"a": {"b": {"c": 1}}}, compared, summarise(compared)))[0])
+    Balance().feed(read(save_page(results, compared=compared, comparison=summarise(compared), hands=["By hand."]))[0])
     assert open_tags == []
+
+
+def test_a_table_and_a_figure_of_one_name_share_their_caption(results):
+    html, _ = read(save_page(results))
+    group = html.split('<div class="group">')[2]
+    assert group.count("<figure") == 2 and group.count("loses 5 %") == 1
+
+
+def test_the_page_opens_with_samples_matrix_and_the_small_table_and_shows_them_once(results):
+    save_figure(draw(), results / "figures", "04_matrix", FRAME, "The matrix.")
+    save_figure(draw(), results / "figures", "00_samples", FRAME, "Samples.")
+    html, _ = read(save_page(results))
+    assert html.count("Samples.") == html.count("The matrix.") == 1
+    assert html.index("Samples.") < html.index("The matrix.") < html.index("What it cannot.") < html.index("<nav")
+
+
+def test_hands_are_told_of_at_the_head(results):
+    html, _ = read(save_page(results, hands=["06_robustness was run by hand."]))
+    assert '<p class="differs">06_robustness was run by hand.</p>' in html.split("</header>")[0]
+
+
+def test_what_is_saved_can_be_shown_once_and_as_the_report_shows_it(tmp_path):
+    shown = save_table(FRAME, tmp_path, "03_table", CAPTION)._repr_mimebundle_()
+    assert "text/html" not in shown and "| latent diffusion |     0.333 |" in shown["text/markdown"]
+    assert shown["text/markdown"].startswith(CAPTION)
+    figure = draw()
+    shown = save_figure(figure, tmp_path, "03_figure", FRAME, CAPTION)._repr_mimebundle_()
+    assert not pyplot.fignum_exists(figure.number)  # or Jupyter would show it a second time
+    assert shown["text/html"].count("<img") == 1 and "<code>item</code> loses 5 %" in shown["text/html"]
 
 
 def test_page_of_an_empty_run_is_a_page(tmp_path):

@@ -1,8 +1,6 @@
 """The driver of the notebooks, on tiny notebooks in a folder of their own."""
 
 import contextlib
-import fcntl
-import json
 import runpy
 import subprocess
 import sys
@@ -10,8 +8,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from filelock import FileLock
 
-from itemkit.running.run import RunError, declared, dry_run, main, plan, run
+from itemkit.notebooks import declared
+from itemkit.running.run import RunError, dry_run, main, plan, run
 
 
 def write_notebook(path: Path, parameters: str | None, *cells: str) -> None:
@@ -28,13 +28,13 @@ def project(tmp_path):
     root = tmp_path / "a project"
     (root / "notebooks" / "params").mkdir(parents=True)
     write_notebook(
-        root / "notebooks" / "00_first.ipynb",
+        root / "notebooks" / "00_data.ipynb",
         'results = "../results/first"\nlimit = None\nrate = 0.5',
         "from pathlib import Path",
         "Path(results, 'first.txt').write_text(f'{limit} {rate}')",
     )
     write_notebook(
-        root / "notebooks" / "01_second.ipynb",
+        root / "notebooks" / "01_captions.ipynb",
         'results = "../results/first"\nseeds = [0, 1]',
         "from pathlib import Path",
         "Path(results, 'second.txt').write_text(str(seeds))",
@@ -51,20 +51,24 @@ def sources(root: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted((root / "notebooks").rglob("*")) if path.is_file()}
 
 
+def test_a_copy_of_a_notebook_and_one_of_ones_own_are_no_part_of_a_run(project):
+    write_notebook(project / "notebooks" / "01_captions-Copy1.ipynb", 'results = "r"\nseeds = [1]', "1 / 0")
+    write_notebook(project / "notebooks" / "01_mine.ipynb", 'results = "r"', "1 / 0")
+    write_notebook(project / "notebooks" / "99_mine.ipynb", None, "1 / 0")
+    assert [path.stem for path, _ in plan("tiny", project)[1]] == ["00_data", "01_captions"]
+
+
 def test_a_run_gives_each_notebook_its_values_and_leaves_the_sources_alone(project, capfd):
     before = sources(project)
     results = run("tiny", project)
     assert results == project / "results" / "tiny"
     assert (results / "first.txt").read_text() == "3 0.5"
     assert (results / "second.txt").read_text() == "[7]"
-    executed = nbformat.read(results / "notebooks" / "01_second.ipynb", as_version=4)
+    executed = nbformat.read(results / "notebooks" / "01_captions.ipynb", as_version=4)
     assert executed.metadata.papermill.parameters == {"seeds": [7], "results": "../results/tiny"}
-    provenance = json.loads((results / "provenance.json").read_text())
-    assert provenance["parameters"] == {"results": "../results/tiny", "limit": 3, "rate": 0.5, "seeds": [7]}
-    assert set(provenance["seconds"]) == {"00_first", "01_second"}
     assert sources(project) == before
     printed = capfd.readouterr()
-    assert "[1/2] 00_first" in printed.out and "[2/2] 01_second" in printed.out
+    assert "[1/2] 00_data" in printed.out and "[2/2] 01_captions" in printed.out
     assert "unknown parameter" not in printed.err
 
 
@@ -122,7 +126,7 @@ def test_a_profile_is_like_one_that_stands_on_its_own(project, values, message):
 
 def test_what_a_profile_needs_is_fetched_before_the_first_notebook(project, profile_on_hub, hub, capfd):
     write_notebook(
-        project / "notebooks" / "00_first.ipynb",
+        project / "notebooks" / "00_data.ipynb",
         "\n".join(f"{name} = {value!r}" for name, value in profile_on_hub.items()),
         "print('computing')",
     )
@@ -132,19 +136,19 @@ def test_what_a_profile_needs_is_fetched_before_the_first_notebook(project, prof
         RunError, match="^data set .* the hub cannot be reached .*; also not here yet: captioner "
     ) as error:
         run("tiny", project)
-    assert "\n" not in str(error.value) and "00_first" not in capfd.readouterr().out
+    assert "\n" not in str(error.value) and "00_data" not in capfd.readouterr().out
     assert not (project / "results").exists()
     hub.down = False
     run("tiny", project)
     told = capfd.readouterr().out
-    assert told.index("fetching encoder") < told.index("[1/2] 00_first")
+    assert told.index("fetching encoder") < told.index("[1/2] 00_data")
 
 
 def test_a_dry_run_shows_a_page_and_runs_nothing(project, profile_on_hub, hub):
     values = profile_on_hub | {"generators": None, "tracks": ["raw"], "perturbations": None, "robustness_contents": 1}
     values |= {"dtype": "float32", "encoder_dtype": "float32"}
     write_notebook(
-        project / "notebooks" / "00_first.ipynb", "\n".join(f"{name} = {value!r}" for name, value in values.items())
+        project / "notebooks" / "00_data.ipynb", "\n".join(f"{name} = {value!r}" for name, value in values.items())
     )
     write_profile(project, "")
     assert "to fetch: " in dry_run("tiny", project)
@@ -162,13 +166,13 @@ def test_an_unknown_profile_lists_those_there_are(project):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        (None, "02_third.ipynb has 0 cells tagged `parameters`; expected exactly one"),
+        (None, "02_misalignment.ipynb has 0 cells tagged `parameters`; expected exactly one"),
         ("limit = 2 * 3", "may hold only lines of `name = literal`"),
         ("import os", "may hold only lines of `name = literal`"),
     ],
 )
 def test_a_notebook_without_a_proper_parameters_cell_is_refused_before_anything_runs(project, parameters, message):
-    write_notebook(project / "notebooks" / "02_third.ipynb", parameters, "1")
+    write_notebook(project / "notebooks" / "02_misalignment.ipynb", parameters, "1")
     with pytest.raises(RunError, match=message):
         run("tiny", project)
     assert not (project / "results").exists()
@@ -178,8 +182,7 @@ def test_a_second_run_of_a_running_profile_is_refused_and_others_are_not(project
     write_profile(project, "", "other")
     results = project / "results" / "tiny"
     results.mkdir(parents=True)
-    with open(results / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(results / ".lock"):
         with pytest.raises(RunError, match="another run is writing .*/results/tiny") as error:
             run("tiny", project)
         assert "\n" not in str(error.value)
@@ -189,27 +192,27 @@ def test_a_second_run_of_a_running_profile_is_refused_and_others_are_not(project
 
 def test_the_first_failing_notebook_stops_the_run_and_is_named(project):
     write_notebook(
-        project / "notebooks" / "00_first.ipynb",
+        project / "notebooks" / "00_data.ipynb",
         'results = "r"\nlimit = 1',
         "1 + 1",
         "raise ValueError('no such card')",
     )
-    with pytest.raises(RunError, match="00_first.ipynb failed: ValueError: no such card") as error:
+    with pytest.raises(RunError, match="00_data.ipynb failed: ValueError: no such card") as error:
         run("tiny", project)
-    executed = project / "results" / "tiny" / "notebooks" / "00_first.ipynb"
+    executed = project / "results" / "tiny" / "notebooks" / "00_data.ipynb"
     assert str(executed) in str(error.value)
     assert "no such card" in executed.read_text()
-    assert not executed.with_name("01_second.ipynb").exists()
+    assert not executed.with_name("01_captions.ipynb").exists()
 
 
 def test_a_killed_kernel_is_a_failure(project):
-    write_notebook(project / "notebooks" / "00_first.ipynb", 'results = "r"\nlimit = 1', "import os; os._exit(9)")
-    with pytest.raises(RunError, match="00_first.ipynb stopped: Kernel died"):
+    write_notebook(project / "notebooks" / "00_data.ipynb", 'results = "r"\nlimit = 1', "import os; os._exit(9)")
+    with pytest.raises(RunError, match="00_data.ipynb stopped: Kernel died"):
         run("tiny", project)
 
 
 def test_declared_reads_plain_literals(project):
-    assert declared(project / "notebooks" / "00_first.ipynb") == {
+    assert declared(project / "notebooks" / "00_data.ipynb") == {
         "results": "../results/first",
         "limit": None,
         "rate": 0.5,
@@ -229,11 +232,12 @@ def test_what_an_earlier_run_left_of_the_same_notebook_is_removed_and_nothing_el
 def measured(project, monkeypatch):
     """The project with a table, what README.md shows, and a last notebook that has a tolerance."""
     write_notebook(
-        project / "notebooks" / "04_table.ipynb",
+        project / "notebooks" / "04_cross_generator.ipynb",
         'results = "r"\nrate = 0.5',
         "from pathlib import Path\nfor name in ('tables', 'figures'): Path(results, name).mkdir(exist_ok=True)",
         "Path(results, 'tables', '04_mean.csv').write_text(f'arm,mean\\nimage,0.5\\nitem,{rate}\\n')",
         "Path(results, 'figures', '04_matrix.png').touch()\nPath(results, 'verdict.txt').touch()",
+        "Path(results, 'record.json').write_text('{}')",
     )
     write_notebook(
         project / "notebooks" / "08_report.ipynb",
@@ -297,7 +301,7 @@ def test_a_check_passes_after_its_own_reference_and_fails_on_a_difference_and_on
 
 def test_a_table_of_an_earlier_run_does_not_pass_for_one_of_this(measured, monkeypatch):
     assert start(monkeypatch, "tiny", "--reference") is None
-    notebook = measured / "notebooks" / "04_table.ipynb"
+    notebook = measured / "notebooks" / "04_cross_generator.ipynb"
     write_notebook(notebook, 'results = "r"\nrate = 0.5', "1")
     assert "04_mean missing: this run made no such table" in start(monkeypatch, "tiny", "--check")
     assert "results/tiny lacks 04_matrix.png; run all" in start(monkeypatch, "tiny", "--reference")
@@ -317,8 +321,8 @@ def test_without_a_reference_of_the_profile_a_check_says_so_and_runs_nothing(mea
 
 def test_a_check_needs_a_tolerance_and_no_profile_is_called_reference(measured, monkeypatch):
     assert start(monkeypatch, "tiny", "--reference") is None
-    write_notebook(measured / "notebooks" / "09_after.ipynb", 'results = "r"', "1")
-    assert "09_after.ipynb has no parameter `tolerance`" in start(monkeypatch, "tiny", "--check")
+    write_notebook(measured / "notebooks" / "08_report.ipynb", 'results = "r"', "1")
+    assert "08_report.ipynb has no parameter `tolerance`" in start(monkeypatch, "tiny", "--check")
     assert "no profile can be called reference" in start(monkeypatch, "reference")
 
 

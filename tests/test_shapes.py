@@ -16,9 +16,9 @@ from conftest import ANSWERED, encode, make_picture
 from matplotlib import pyplot
 
 from itemkit.data import stream
-from itemkit.data.load import decode_image, encoded_bytes, load_images, pin, read_card
 from itemkit.data.hub import HubError
 from itemkit.data.images import UnreadableImage, middle_frame
+from itemkit.data.load import decode_image, encoded_bytes, load_images, pin, read_card
 from itemkit.running.run import declared
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"

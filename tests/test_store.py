@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from itemkit.store import cached, digest, provenance, read_table
+from itemkit.store import cached, digest
 
 TABLE = pd.DataFrame({"image_id": ["a", "b"], "vector": [np.ones(3, np.float32), np.zeros(3, np.float32)]})
 SPEC = {"network": "sha256:0", "threshold": 0.1}
@@ -71,19 +71,3 @@ def test_a_failing_build_leaves_nothing(tmp_path):
 
 def test_a_folder_name_with_an_equals_sign_adds_no_column(tmp_path):
     assert list(cached(tmp_path / "run=1", SPEC, lambda: TABLE).columns) == ["image_id", "vector"]
-    path = tmp_path / "run=1" / f"{digest(SPEC)}.parquet"
-    assert list(read_table(path).columns) == ["image_id", "vector"]
-
-
-def test_a_missing_table_says_what_to_run(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"captions.parquet; run the notebooks before this one, or ./run_all.sh"
-    ):
-        read_table(tmp_path / "captions.parquet")
-
-
-def test_provenance_names_versions_and_parameters():
-    record = provenance({"seeds": [0, 1]})
-    assert record["parameters"] == {"seeds": [0, 1]}
-    assert record["versions"]["torch"].startswith("2.") and record["created"].endswith("+00:00")
-    assert record["clean"] in (True, False, None)

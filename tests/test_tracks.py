@@ -7,8 +7,8 @@ import pytest
 from conftest import encode, make_picture
 from PIL import Image, ImageChops
 
-from itemkit.data.load import TRACKS, decode_image, image_id, inspect_images, on_tracks
 from itemkit.data.images import UnreadableImage, aligned_bytes
+from itemkit.data.load import TRACKS, decode_image, image_id, inspect_images, on_tracks
 
 
 @pytest.mark.parametrize("format, options", [("PNG", {}), ("JPEG", {"quality": 30}), ("WEBP", {}), ("GIF", {})])

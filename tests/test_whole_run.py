@@ -16,8 +16,8 @@ import yaml
 from itemkit.arms import ARMS
 from itemkit.data.cards import TRUTH_COLUMNS
 from itemkit.data.load import TRACKS
-from itemkit.head import MLPHead
 from itemkit.evaluation.metrics import METRICS
+from itemkit.head import MLPHead
 
 ROOT = Path(__file__).resolve().parents[1]
 GENERATORS = ["latent_diffusion", "gan"]

@@ -1,11 +1,12 @@
 """Read a data card: what code knows of a data set stands there and nowhere else."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from huggingface_hub import DatasetCard
+
+from itemkit.data.choices import check_names
 
 DATA_CARDS = Path(__file__).resolve().parents[2] / "data_cards"
 SPLITS = ("train", "validation", "test")
@@ -124,13 +125,6 @@ def read_card(path: str | Path) -> Card:
     if len(card.labels) != 2:
         raise ValueError(f"card {file} has labels {card.labels!r}; expected two: of real images, and of generated ones")
     return card
-
-
-def check_names(kind: str, given: Iterable, known: Iterable) -> None:
-    """Raise a ValueError that names the first unknown one of `given`, and all that are known."""
-    known = list(known)
-    if unknown := [name for name in given if name not in known]:
-        raise ValueError(f"unknown {kind} {unknown[0]!r}; expected one of {', '.join(map(str, known))}")
 
 
 def _find(path: str | Path) -> Path:

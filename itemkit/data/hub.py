@@ -5,9 +5,7 @@ does so inside `explained`.
 """
 
 import json
-import os
 import re
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +21,9 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import filter_repo_objects
+from tqdm.auto import tqdm
+
+from itemkit.data.files import whole
 
 TIMEOUT = 5  # seconds until an answer counts as none
 REVISIONS = "revisions.json"  # in the cache: the commit of each hub id that was asked for without one
@@ -67,7 +67,8 @@ def resolve_revision(name: str | Path, revision: str | None, cache: str | Path, 
         with explained(name, kind):
             commit = HfApi().repo_info(name, repo_type=kind, timeout=TIMEOUT).sha
         known = recorded_revisions(cache) | {entry: commit}
-        _write(record, json.dumps(known, indent=2, sort_keys=True) + "\n")
+        with whole(record) as part:
+            part.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return known[entry]
 
 
@@ -105,19 +106,28 @@ def fetch(name: str | Path, revision: str | None, kind: str = "model", patterns:
         return Path(snapshot_download(name, revision=revision, repo_type=kind, allow_patterns=patterns))
 
 
-def size_and_license(
+def to_fetch(
     name: str, revision: str | None, kind: str, patterns: list[str] | None = None
-) -> tuple[float, str | None]:
-    """Return how many gigabytes fetch would bring, and the licence, None where the hub names none.
+) -> tuple[float, float, str | None]:
+    """Return how many gigabytes there are, how many of them fetch would bring, and the licence, None where none is named.
 
     Raises:
         HubError: the hub does not answer, or does not let us in; the message says what to do.
     """
     with explained(name, kind, revision):
-        info = HfApi().repo_info(name, revision=revision, repo_type=kind, files_metadata=True, timeout=TIMEOUT)
-    files = filter_repo_objects(info.siblings, allow_patterns=patterns, key=lambda file: file.rfilename)
-    license = info.card_data.license if info.card_data else None
-    return sum(file.size or 0 for file in files) / 1e9, license
+        info = HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=TIMEOUT)  # or minutes of trying again
+        settings = {"revision": info.sha, "repo_type": kind, "allow_patterns": patterns}
+        files = snapshot_download(name, dry_run=True, tqdm_class=_Quiet, **settings)
+    sizes = [(file.file_size or 0) / 1e9 for file in files]
+    absent = sum(size for size, file in zip(sizes, files, strict=True) if file.will_download)
+    return sum(sizes), absent, info.card_data.license if info.card_data else None
+
+
+class _Quiet(tqdm):
+    """A progress bar that is not shown: of a dry run, which asks for a file's size and takes no time."""
+
+    def __init__(self, *arguments, **options) -> None:
+        super().__init__(*arguments, **options | {"disable": True})
 
 
 def local_folder(name: str, revision: str | None, kind: str, patterns: list[str] | None = None) -> Path | None:
@@ -164,10 +174,3 @@ def explained(name: str | Path, kind: str, revision: str | None = None) -> Itera
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

@@ -4,7 +4,8 @@ import hashlib
 import re
 from collections.abc import Hashable
 
-from itemkit.data.cards import SPLITS, Card, check_names
+from itemkit.data.cards import SPLITS, Card
+from itemkit.data.choices import check_names
 
 
 def generator_names(card: Card, feature: object = None) -> dict[Hashable, str]:

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
 
 import datasets
 import pandas as pd
 from pyarrow import ArrowInvalid
 
-from itemkit.data.cards import SPLITS, TRUTH_COLUMNS, Card, check_names
+from itemkit.data.cards import SPLITS, TRUTH_COLUMNS, Card
+from itemkit.data.choices import check_names
 from itemkit.data.hub import HubError, explained, fetch, is_commit, local_folder
 from itemkit.data.images import UnreadableImage, encoded_bytes, image_id, middle_frame
 from itemkit.data.labels import generator_names, generator_of, part_splits, split_of
@@ -89,13 +92,15 @@ def _stream(card: Card, sources: tuple[str, ...], limit: int, version: int, file
 
 def _read_tables(card: Card) -> Rows:
     """A long or wide data set; its parts are the splits if it has several and no column says otherwise."""
-    if card.is_local:
-        folder = card.folder
+    if card.is_local:  # the library's own key of a folder may lack its place and its files' content
+        folder, key = card.folder, sha256(_state(card).encode()).hexdigest()[:16]
+        cache = Path(datasets.config.HF_DATASETS_CACHE, "local", key)
     else:
+        cache = None
         if not _is_here(card):
             print(f"fetching {card.summary}", flush=True)
         folder = fetch(card.repo, card.revision, "dataset")
-    parts = datasets.load_dataset(str(folder), card.configuration)
+    parts = datasets.load_dataset(str(folder), card.configuration, cache_dir=cache and str(cache))
     read, splits = _read_wide if card.layout == "wide" else _read_long, part_splits(card, list(parts))
     rows = [one for name, part in parts.items() for one in read(card, part, splits.get(name))]
     images, facts = zip(*rows, strict=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 import datasets
 import pandas as pd
 
-from itemkit.data.cards import SPLITS, TRUTH_COLUMNS, Card, check_names, read_card
+from itemkit.data.cards import SPLITS, TRUTH_COLUMNS, Card, read_card
+from itemkit.data.choices import check_names
 from itemkit.data.hub import resolve_revision
 from itemkit.data.images import UnreadableImage, aligned_bytes, decode_image, encoded_bytes, image_id, inspect_images
 from itemkit.data.layouts import identified, read_rows

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image, ImageFilter
 
-from itemkit.data.cards import check_names
+from itemkit.data.choices import check_names
 
 # The strengths that papers of the field test, weakest first; any other strength in range is as good.
 PERTURBATIONS = {
@@ -41,8 +41,7 @@ def perturb(image: Image.Image, name: str, strength: float, seed: int = 0) -> Im
     Raises:
         ValueError: an unknown name, a strength out of range, or an image that is not RGB.
     """
-    if name not in PERTURBATIONS:
-        raise ValueError(f"unknown perturbation {name!r}; expected one of {', '.join(PERTURBATIONS)}")
+    check_names("perturbation", [name], PERTURBATIONS)
     if image.mode != "RGB":
         raise ValueError(f"expected an RGB image, got mode {image.mode}; decode it with itemkit.data.load.decode_image")
     match name:

@@ -8,7 +8,8 @@ import fsspec
 import numpy as np
 from datasets import IterableDataset
 
-from itemkit.data.cards import SPLITS, Card, check_names
+from itemkit.data.cards import SPLITS, Card
+from itemkit.data.choices import check_names
 from itemkit.data.images import encoded_bytes, image_id
 from itemkit.data.labels import generator_names, generator_of, part_splits, split_of
 

@@ -24,6 +24,11 @@ DECISIONS = [
         "true_positive_rate_at_5_percent_false_positives",
     )
 ]  # the columns of 04_decisions
+METHOD = (
+    "ITEM asks whether the words fit the picture: a frozen captioner describes it, a frozen detector finds the objects that the "
+    "caption names, frozen CLIP measures how far picture and caption (global) and each object and its word (local) lie apart, and "
+    "a small network, trained on real pictures and those of one generator, decides."
+)
 LIMITS = (
     "Toyworld is drawn, not photographed, and its networks are tiny: its numbers say that the method and this code do what "
     "they claim, and nothing of photographs. No number says how a detector fares on generators of next year."
@@ -91,7 +96,7 @@ def objects(share: pd.DataFrame) -> str:
     """Of 01_objects: the word that some generator makes the captioner say most differently."""
     word, source = share.sub(share["real"], axis=0).abs().stack().idxmax()
     return (
-        f"Share of pictures whose caption names an object, for the most common objects. Furthest apart is {word}: "
+        f"Captions of a hundred that name a word, for the words furthest apart from real pictures. Furthest is {word}: "
         f"{share.loc[word, source]:.0%} of {_words(source)}, {share.loc[word, 'real']:.0%} of real."
     )
 

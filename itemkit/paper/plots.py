@@ -204,7 +204,7 @@ def plot_difference(share: pd.DataFrame, reference: str = "real") -> Figure:
     )
     axes.set(xlabel="", ylabel="")
     axes.set_xticklabels([_words(name) for name in heat], rotation=40, ha="right", rotation_mode="anchor")
-    axes.tick_params(length=0, axis="both", rotation=None)
+    axes.tick_params(length=0)
     axes.set_title("captions that name it, %", fontweight="normal")
     return figure
 
@@ -259,27 +259,40 @@ def plot_steps(rows: pd.DataFrame, y: str, hue: str, style: str | None = None, l
     panels["step"] = [
         strengths[name].index(strength) for name, strength in zip(panels["panel"], panels["strength"], strict=True)
     ]
-    grid = seaborn.relplot(
-        panels,
-        x="step",
-        y=y,
-        hue=hue,
-        style=style,
-        col="panel",
-        kind="line",
-        errorbar="sd",
-        col_wrap=3,
-        height=PAGE / 3.6,
-        aspect=1.1,
-        palette=list(COLOURS[: rows[hue].nunique()]),
-        facet_kws={"sharex": False},
+    grid = plot_lines(
+        panels, x="step", y=y, hue=hue, style=style, col="panel", col_wrap=3, errorbar="sd", facet_kws={"sharex": False}
     )
     for axes, name in zip(grid.axes.flat, names, strict=True):
         ticks = ["none", *(f"{strength:g}" for strength in strengths[name][1:])]
-        axes.set(xticks=range(len(ticks)), xticklabels=ticks, xlabel=UNITS.get(name, "strength"), ylabel=label)
+        axes.set(xticks=range(len(ticks)), xticklabels=ticks, xlabel=UNITS.get(name, "strength"))
         axes.set_title(name.replace("_", ", then "))
-    seaborn.move_legend(grid, "lower center", bbox_to_anchor=(0.5, 1), ncols=8, title=None)
+    grid.figure.supylabel(label, fontsize=7.5)
+    grid.set(ylabel="")
     return grid.figure
+
+
+def plot_lines(rows: pd.DataFrame, hue: str, col_wrap: int, **options) -> seaborn.FacetGrid:
+    """Lines in panels, as seaborn.relplot draws them, on the width of a page and with the legend below.
+
+    Args:
+        rows, hue, col_wrap, options: as seaborn.relplot has them.
+    """
+    with matplotlib.rc_context({"figure.constrained_layout.use": False}):  # seaborn sets a layout of its own
+        grid = seaborn.relplot(
+            rows,
+            hue=hue,
+            kind="line",
+            col_wrap=col_wrap,
+            height=PAGE / col_wrap / 1.25,
+            aspect=1.25,
+            palette=list(COLOURS[: rows[hue].nunique()]),
+            **options,
+        )
+    handles, names = grid.legend.legend_handles, [text.get_text() for text in grid.legend.texts]
+    grid.legend.remove()
+    grid.figure.set_layout_engine("constrained")
+    grid.figure.legend(handles, [_words(name) for name in names], loc="outside lower center", ncols=8)
+    return grid.set_titles("{col_name}")
 
 
 def plot_projection(points: pd.DataFrame, views: dict[str, list[str]], reference: str = "real") -> Figure:

@@ -1,7 +1,7 @@
 """Compare the tables of a run with those of the reference, which are committed, and write these anew.
 
 results/reference/ holds the small tables of one run of one profile, what README.md shows of that run, and its
-provenance.json, which names the profile and says what made the numbers.
+record.json, which names the profile and says what made the numbers.
 """
 
 import json
@@ -66,7 +66,7 @@ def list_failures(compared: pd.DataFrame) -> list[str]:
 
 def profile_of(reference: str | Path) -> str | None:
     """Return the profile whose run the reference is; None if there is no reference."""
-    record = Path(reference, "provenance.json")
+    record = Path(reference, "record.json")
     return json.loads(record.read_text(encoding="utf-8"))["profile"] if record.exists() else None
 
 
@@ -79,10 +79,10 @@ def why_not_compared(reference: str | Path, profile: str) -> str:
 
 
 def write_reference(results: str | Path, reference: str | Path) -> list[str]:
-    """Replace the reference with the tables of a run, up to 64 kB each, what README.md shows, and the provenance.
+    """Replace the reference with the tables of a run, up to 64 kB each, what README.md shows, and the record.
 
     Args:
-        results: folder of the run, named as its profile, with tables/, figures/, verdict.txt and provenance.json.
+        results: folder of the run, named as its profile, with tables/, figures/, verdict.txt and record.json.
         reference: made if absent; tables in it that the run did not make are removed.
 
     Returns:
@@ -94,17 +94,17 @@ def write_reference(results: str | Path, reference: str | Path) -> list[str]:
     results, reference = Path(results), Path(reference)
     tables = sorted(path for path in results.glob("tables/*.csv") if path.stat().st_size <= SMALL)
     files = [*tables, *(results / name for name in SHOWN)]
-    if lacking := [path.name for path in (*files, results / "provenance.json") if not path.is_file()]:
+    if lacking := [path.name for path in (*files, results / "record.json") if not path.is_file()]:
         raise FileNotFoundError(f"{results} lacks {', '.join(lacking)}; run all notebooks of the profile")
-    record = {"profile": results.name} | json.loads((results / "provenance.json").read_text(encoding="utf-8"))
+    record = {"profile": results.name} | json.loads((results / "record.json").read_text(encoding="utf-8"))
     reference.mkdir(parents=True, exist_ok=True)
     for path in reference.glob("*.csv"):
         path.unlink()
     for path in files:
         shutil.copyfile(path, reference / path.name)
     text = json.dumps(record, indent=2) + "\n"
-    (reference / "provenance.json").write_text(text, encoding="utf-8", newline="\n")
-    return [*(path.name for path in files), "provenance.json"]
+    (reference / "record.json").write_text(text, encoding="utf-8", newline="\n")
+    return [*(path.name for path in files), "record.json"]
 
 
 def _compare(made: Path, kept: Path, tolerance: float) -> tuple[str, float, str]:

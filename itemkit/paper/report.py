@@ -7,6 +7,7 @@ The same input gives the same bytes. A name begins with the two digits of the no
 import base64
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,17 @@ from markupsafe import Markup, escape
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 from PIL import Image
+
+OPENING = [("figure", "00_samples"), ("figure", "04_matrix"), ("table", "04_unseen")]  # what the page shows first
+NOTEBOOK_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ margin: 2rem auto; padding: 0 1rem; max-width: 60rem; font: 1rem/1.5 system-ui, sans-serif; color: #1c1c1a }}
+pre {{ overflow-x: auto; padding: .5rem .8rem; background: #f4f2ec; font-size: .85rem; line-height: 1.4 }}
+img {{ max-width: 100% }} table {{ border-collapse: collapse; font-size: .85rem }} td, th {{ padding: .2rem .6rem }}
+</style></head><body>{body}</body></html>
+"""
 
 
 def save_table(
@@ -87,18 +99,25 @@ class Shown:
 def save_page(
     results: str | Path,
     title: str,
-    introduction: str = "",
-    provenance: dict | None = None,
+    method: str,
+    verdict: str,
+    limits: str,
+    steps: dict[str, dict],
+    hands: Sequence[str] = (),
     compared: pd.DataFrame | None = None,
     comparison: str = "",
 ) -> Path:
     """Write results/index.html: every table and figure of a run, on one page that can be read without any other file.
 
+    It begins with the answer: the method, the verdict, OPENING, and what these cannot show. Then each notebook is a section,
+    headed by its first cell, with what it made in the order in which it was made; a table and a figure of one name stand
+    side by side. The executed notebooks are written as pages beside it.
+
     Args:
-        results: a folder with tables/, figures/ and notebooks/ (the executed ones). Each notebook is a section, headed
-            by its first cell; it shows what begins with the same two digits, each with the step that made it.
-        title, introduction: the head of the page.
-        provenance: what the run was made of, for the end of the page; its values may be dicts and lists.
+        results: a folder with tables/, figures/ and notebooks/ (the executed ones).
+        title, method, verdict, limits: a sentence or two each.
+        steps: the notes of the notebooks, as record.json holds them.
+        hands: where hands were at work, a sentence each.
         compared: as itemkit.paper.reference.compare returns it; what differs or is missing is marked.
         comparison: the outcome of the comparison in a sentence or two, or why there is none.
 
@@ -106,15 +125,22 @@ def save_page(
         The path of the page.
     """
     results = Path(results)
+    artefacts = [_read_figure(path) for path in sorted(results.glob("figures/*.png"))]
+    artefacts += [_read_table(path) for path in sorted(results.glob("tables/*.md"))]
+    opening = [one for wanted in OPENING for one in artefacts if (one["kind"], one["name"]) == wanted]
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"words": _words, "inline": _inline}
     template = environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
     page = template.render(
         title=title,
-        introduction=introduction,
-        sections=_sections(results),
+        method=method,
+        verdict=verdict,
+        limits=limits,
+        opening=opening,
+        sections=_sections(results, [one for one in artefacts if one not in opening]),
         files=sorted(path.name for path in results.glob("*") if path.suffix in (".csv", ".parquet", ".json")),
-        provenance=provenance or {},
+        steps=steps,
+        hands=hands,
         compared={} if compared is None else {row["name"]: row for row in _shown(compared).to_dict("records")},
         comparison=comparison,
     )
@@ -128,22 +154,32 @@ def _shown(compared: pd.DataFrame) -> pd.DataFrame:
     return compared.assign(largest_difference=differences, tolerance=compared.tolerance.map("{:g}".format))
 
 
-def _sections(results: Path) -> list[dict]:
-    """One dict a section, in order: its number, the head of its notebook, and its artefacts by name."""
-    artefacts = [_read_figure(path) for path in results.glob("figures/*.png")]
-    artefacts += [_read_table(path) for path in results.glob("tables/*.md")]
-    artefacts.sort(key=lambda artefact: (artefact["name"], artefact["kind"]))
-    sections = {artefact["name"][:2]: {"heading": artefact["name"][:2], "artefacts": []} for artefact in artefacts}
-    for artefact in artefacts:
-        sections[artefact["name"][:2]]["artefacts"].append(artefact)
-    for path in results.glob("notebooks/*.ipynb"):
-        if path.name[:2] in sections:
+def _sections(results: Path, artefacts: list[dict]) -> list[dict]:
+    """One dict a section: number, head and page of its notebook, and groups of artefacts of one name, as they were made."""
+    sections = []
+    for number in sorted({artefact["name"][:2] for artefact in artefacts}):
+        own = [artefact for artefact in artefacts if artefact["name"].startswith(number)]
+        section = {"number": number, "heading": number}
+        for path in results.glob(f"notebooks/{number}_*.ipynb"):
             cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-            section = sections[path.name[:2]]
-            section |= _read_head(cells) | {"notebook": path.name}
-            for artefact in section["artefacts"]:
+            section |= _read_head(cells) | {"notebook": _save_notebook(path), "source": path.stem}
+            for artefact in own:
                 artefact |= _read_step(cells, artefact["kind"], artefact["name"])
-    return [{"number": number} | section for number, section in sections.items()]
+        own.sort(key=lambda artefact: artefact.get("cell", 0))  # stable: without a notebook, by name
+        names = dict.fromkeys(artefact["name"] for artefact in own)
+        section["groups"] = [[artefact for artefact in own if artefact["name"] == name] for name in names]
+        sections.append(section)
+    return sections
+
+
+def _save_notebook(path: Path) -> str:
+    """Write an executed notebook as a page that can be read without Jupyter or a network; its place, seen from the page."""
+    import nbformat
+    from nbconvert import HTMLExporter  # takes a second
+
+    body, _ = HTMLExporter(template_name="basic").from_notebook_node(nbformat.read(path, as_version=4))
+    _write(path.with_suffix(".html"), NOTEBOOK_PAGE.format(title=escape(path.stem), body=body))
+    return f"notebooks/{path.stem}.html"
 
 
 def _read_table(path: Path) -> dict:
@@ -170,14 +206,14 @@ def _read_head(cells: list[dict]) -> dict:
 
 
 def _read_step(cells: list[dict], kind: str, name: str) -> dict:
-    """The cell that saved an artefact, and the text above it; nothing if no cell spells the artefact's name."""
-    saves, words = re.compile(rf'save_{kind}\(.*?"{name}"', re.DOTALL), ""
-    for cell in cells:
+    """The cell that saved an artefact, its place, and the text above it; nothing if no cell spells the artefact's name."""
+    saves, words = re.compile(rf'\.{kind}\(.*?"{name}"', re.DOTALL), ""
+    for place, cell in enumerate(cells):
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
             words = source
         elif saves.search(source):
-            return {"step": words, "code": source}
+            return {"cell": place, "step": words, "code": source}
     return {}
 
 

@@ -68,7 +68,9 @@ def plot_columns(pictures: Mapping[str, Image.Image], table: pd.DataFrame, boxes
     groups = table.groupby("generator", sort=False)
     sources = sorted(table["generator"].unique(), key=lambda name: name != "real")
     down = groups.size().max()
-    figure, grid = pyplot.subplots(down, len(sources), figsize=(PAGE, 1.45 * down + 0.3), squeeze=False)
+    figure, grid = pyplot.subplots(
+        down, len(sources), figsize=(PAGE, (1.45 if boxes is None else 1.25) * down + 0.3), squeeze=False
+    )
     for column, source in zip(grid.T, sources, strict=True):
         column[0].set_title(_two_lines(source), fontsize=7, loc="center")
         for axes, one in zip(column, groups.get_group(source).itertuples(), strict=False):
@@ -116,17 +118,17 @@ def plot_explained(
         columns: pictures in a row.
     """
     down = -(-max(1, len(explained)) // columns)
-    size = PAGE, (PAGE / columns + 0.75) * down
+    size = PAGE, (PAGE / columns + 0.85) * down + 0.5
     figure, grid = pyplot.subplots(down, columns, figsize=size, squeeze=False)
     for axes, picture, one in zip(grid.flat, pictures, explained.itertuples(), strict=False):
         own = objects[objects["image_id"] == one.image_id]
-        plot_picture(picture, own, one.caption, list(one.phrases), scale, axes, width=round(120 / columns))
+        plot_picture(picture, own, one.caption, list(one.phrases), scale, axes, width=round(96 / columns))
         axes.set_title(
             f"{one.generator.replace('_', ' ')}\n{one.score:.2f}", fontsize=6.5, fontweight="normal", loc="center"
         )
     for axes in list(grid.flat)[len(explained) :]:
         axes.set_visible(False)
-    bar = figure.colorbar(scale, ax=grid, location="bottom", shrink=0.35, aspect=30, pad=0.12 / down)
+    bar = figure.colorbar(scale, ax=grid, location="bottom", shrink=0.35, aspect=30, pad=0.06)
     bar.set_label("misalignment of an object, 1 - cosine: blue fits its word; grey words were not found")
     return figure
 

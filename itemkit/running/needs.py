@@ -6,15 +6,18 @@ Otherwise a run would stop hours later, where a notebook first asks for a networ
 import importlib
 import subprocess
 import sys
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
+from tabulate import tabulate
 
 from itemkit.data.cards import UNKNOWN, read_card
-from itemkit.data.hub import HubError, fetch, local_folder, recorded_revisions, resolve_revision
+from itemkit.data.hub import TIMEOUT, HubError, fetch, local_folder, recorded_revisions, resolve_revision, to_fetch
 from itemkit.network import OPEN_CLIP_FILES, TRANSFORMERS_FILES, check_device
 
 NETWORKS = {"captioner": TRANSFORMERS_FILES, "locator": TRANSFORMERS_FILES, "encoder": OPEN_CLIP_FILES}
@@ -43,7 +46,7 @@ class Need:
 
 
 def known_networks() -> dict[str, dict]:
-    """Return what networks.yaml says of the networks that the profiles name, by hub id: size, licence and work."""
+    """Return what networks.yaml says of the networks that the profiles name, by hub id: size and licence."""
     return yaml.safe_load((files("itemkit.running") / "networks.yaml").read_text(encoding="utf-8"))
 
 
@@ -82,6 +85,67 @@ def is_here(need: Need, cache: str | Path) -> bool:
     if need.streamed:
         return revision is not None
     return revision is not None and local_folder(need.name, revision, need.kind, need.patterns) is not None
+
+
+def dry_run(values: dict) -> str:
+    """Return what a profile will fetch, from where, how large, under which licence, and whether it can be reached.
+
+    Nothing is fetched. Sizes are the hub's, or where it does not answer what the card and networks.yaml know.
+
+    Args:
+        values: as for list_needs.
+
+    Raises:
+        FileNotFoundError, ValueError: as list_needs.
+    """
+    card, needs = read_card(values["card"]), list_needs(values)
+    page = "\n".join([f"card {card.name}: {card.summary}", *(f"not verified: {claim}" for claim in card.unverified)])
+    if not needs:
+        return f"{page}\n\nnothing is fetched: all of it lies here"
+    with ThreadPoolExecutor(max_workers=8) as pool:  # side by side, so that silence costs one time limit and no more
+        rows = list(pool.map(lambda need: _describe(need, values["cache"]), needs))
+    reasons = dict.fromkeys(row["can be reached"] for row in rows if row["can be reached"] != "yes")
+    absent = [row.pop("absent") for row in rows]
+    known = sum(size for size in absent if size is not None)
+    more = " and what is of unknown size" if None in absent else ""
+    then = "rows are read over the network by notebook 00" if needs[0].streamed else "a run then needs no network"
+    shown = [row | {"can be reached": row["can be reached"].partition(":")[0]} for row in rows]
+    table = tabulate(shown, headers="keys", tablefmt="plain", floatfmt=".2f", disable_numparse=[2])
+    return "\n\n".join([page, "\n".join([table, *reasons]), f"to fetch: {known:.2f} GB{more}; {then}"])
+
+
+def _describe(need: Need, cache: str | Path) -> dict:
+    """A row of the page of a dry run, and as `absent` the gigabytes that are not here, None where that is unknown."""
+    here, size, license, reached = is_here(need, cache), need.gigabytes, need.license, "yes"
+    absent = 0 if here or need.streamed else size
+    try:
+        if need.kind == "package":
+            _ask_for_package(need.name)
+        else:
+            size, absent, told = to_fetch(need.name, need.revision, need.kind, need.patterns)
+            absent, license = 0 if need.streamed else absent, told or license
+    except HubError as error:
+        reached = f"no: {str(error).replace(repr(need.name), '...')}"
+    return {
+        "needed": need.role,
+        "from": PIPELINES.get(need.name, need.name).removeprefix("https://").partition("/releases")[0],
+        "revision": (need.revision or "newest")[:12] if need.kind != "package" else "",
+        "GB": "as read" if need.streamed else UNKNOWN if size is None else float(size),
+        "licence": license,
+        "here": "yes" if here else "no",
+        "can be reached": reached,
+        "absent": absent,
+    }
+
+
+def _ask_for_package(name: str) -> None:
+    """Raise a HubError if the place of a spaCy pipeline does not answer."""
+    if name not in PIPELINES:
+        raise HubError(f"nouns {name!r}: itemkit does not know where to get it; install it by hand")
+    try:
+        urllib.request.urlopen(urllib.request.Request(PIPELINES[name], method="HEAD"), timeout=TIMEOUT).close()
+    except OSError as error:
+        raise HubError(f"nouns {name!r}: its place does not answer ({error})") from None
 
 
 def fetch_needs(values: dict) -> None:

@@ -10,7 +10,6 @@ within three seconds.
 from __future__ import annotations
 
 import difflib
-import fcntl
 import os
 import sys
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import yaml
+from filelock import FileLock, Timeout
 
 from itemkit.notebooks import PLAIN, STEPS, NotebookError, declared
 
@@ -123,16 +123,16 @@ def ready(values: dict[str, object], root: Path = ROOT) -> None:
 
 
 def dry_run(profile: str, root: Path = ROOT) -> str:
-    """What a profile would fetch and how long it would take, as a page for the terminal; runs and fetches nothing.
+    """What a profile would fetch, as a page for the terminal; runs and fetches nothing.
 
     Raises:
         RunError: see `plan`; or the card cannot be read, or its folder or the device is not there.
     """
-    from itemkit.running.forecast import forecast
+    from itemkit.running import needs
 
     _, steps = plan(profile, root)
     with in_notebooks(root):
-        return forecast(all_values(steps))
+        return needs.dry_run(all_values(steps))
 
 
 @contextmanager
@@ -143,12 +143,11 @@ def locked(results: Path) -> Iterator[None]:
         RunError: another run holds it.
     """
     results.mkdir(parents=True, exist_ok=True)
-    with open(results / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"another run is writing {results}; wait until it has ended, or stop it") from None
-        yield
+    try:
+        with FileLock(results / ".lock", blocking=False):
+            yield
+    except Timeout:
+        raise RunError(f"another run is writing {results}; wait until it has ended, or stop it") from None
 
 
 def execute(notebook: Path, output: Path, parameters: dict[str, object]) -> None:

@@ -23,7 +23,7 @@ GENERATORS = {  # name: the file that draws for it, and the seed of its pictures
     "gan": ("gan", 105),
     "vae": ("vae", 106),
 }
-SPLITS = {"train": range(0, 600), "validation": range(600, 700), "test": range(700, 900)}  # content ids
+SPLITS = {"train": range(600), "validation": range(600, 700), "test": range(700, 900)}  # content ids
 BATCH = 100  # pictures drawn at once
 FEATURES = Features(
     image=Image(), label=ClassLabel(names=["real", "generated"]), generator=Value("string"), content_id=Value("string"),

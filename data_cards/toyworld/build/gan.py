@@ -7,6 +7,7 @@ As in pix2pix (Isola et al., arXiv 1611.07004), the painter is also held close t
 with the critic alone it painted nothing that one could name in the time there is.
 """
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ class Critic(nn.Module):
         widths = (3, 48, 96, 192)  # at 64, 32, 16 and 8 pixels a side
         steps = [
             [nn.PixelUnshuffle(2), nn.Conv2d(4 * a, b, 3, padding=1), nn.LeakyReLU(0.2)]
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            for a, b in itertools.pairwise(widths)
         ]
         last = nn.Conv2d(192, 192, 3, padding=1)
         self.body = nn.Sequential(*(layer for step in steps for layer in step), last, nn.LeakyReLU(0.2))

@@ -35,7 +35,27 @@ def caption(scene: Scene, random: np.random.Generator) -> str:
     return str(random.choice(captions(scene)))
 
 
-FUNCTION_WORDS = "a an the and in on at by next to beside above below front of behind there is ,".split()
+FUNCTION_WORDS = [
+    "a",
+    "an",
+    "the",
+    "and",
+    "in",
+    "on",
+    "at",
+    "by",
+    "next",
+    "to",
+    "beside",
+    "above",
+    "below",
+    "front",
+    "of",
+    "behind",
+    "there",
+    "is",
+    ",",
+]
 WORDS = (*NOUNS, *COLOURS, *SETTINGS, *FUNCTION_WORDS)  # every word a caption can hold
 PAD, START, END, FIRST_WORD = 0, 1, 2, 3
 

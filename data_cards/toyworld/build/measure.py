@@ -1,5 +1,6 @@
 """How good everything is: the figures of the card, on scenes that nothing was trained on, and its sample picture."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -119,8 +120,7 @@ def classify(train, train_label, test) -> np.ndarray:
     set_up(SEED)
     widths = (3, 24, 48, 96)
     layers = [
-        [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.BatchNorm2d(b), nn.ReLU()]
-        for a, b in zip(widths[:-1], widths[1:], strict=True)
+        [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.BatchNorm2d(b), nn.ReLU()] for a, b in itertools.pairwise(widths)
     ]
     model = nn.Sequential(
         *(layer for group in layers for layer in group), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, 1)

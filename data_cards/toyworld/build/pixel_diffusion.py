@@ -4,6 +4,7 @@ It predicts the clean picture, which is far easier for patches than to predict t
 see across the borders of the patches. Drawing is the deterministic way of DDIM along a cosine schedule.
 """
 
+import itertools
 import math
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def sample(work: Path, prompts: list[str], seed: int, name: str) -> np.ndarray:
     words, where, random = tokens(prompts), plan(work, prompts, seed), torch.Generator().manual_seed(seed)
     noisy = torch.randn(len(prompts), 3, 64, 64, generator=random)
     times = torch.linspace(0.005, 0.995, SAMPLER_STEPS + 1)
-    for now, then in zip(times[:-1], times[1:], strict=True):
+    for now, then in itertools.pairwise(times):
         time = now.expand(len(prompts))
         clean = model(noisy, time, words, where)
         without = model(noisy, time, torch.zeros_like(words), torch.zeros_like(where))

@@ -1,0 +1,323 @@
+"""The record of a run: what notebooks may rely on, and what is refused before anything is computed or written."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from itemkit.data.images import decode_image, encoded_bytes, inspect_images
+from itemkit.notebooks import FOLDER, STEPS, declared
+from itemkit.pipeline import describe, embed, locate, shuffle
+from itemkit.record import MAKES, RecordError, Run, hands, read_record
+
+
+def start(results: Path, step: str, values: dict, **others) -> Run:
+    """Open a notebook as its first cell does: its parameters, with those of `values` that it declares, and `others`."""
+    own = {name: values.get(name, value) for name, value in declared(FOLDER / f"{step}.ipynb").items()}
+    return Run(results, step, own | others | {"unrelated": object()})
+
+
+def make(results: Path, values: dict, *steps: str) -> None:
+    """Do what the notebooks do that a run is made of, without their tables and figures."""
+    for step in steps:
+        run = start(results, step, values)
+        if step == "00_data":
+            run.write("images.parquet", inspect_images(run.images))
+        if step == "01_captions":
+            captions = describe(run.images, run.captioner, run.nouns, run.values["cache"], run.values["phrase"])
+            groups = run.files.drop_duplicates("image_id").set_index("image_id")
+            run.write("captions.parquet", captions)
+            run.write("shuffled.parquet", shuffle(captions, groups.track + " " + groups.split))
+        if step == "02_misalignment":
+            captions = run.read("captions.parquet")
+            boxes = locate(run.images, captions, run.locator, run.values["cache"])
+            vectors, texts = embed(run.images, captions, boxes, run.encoder, run.values["cache"])
+            for name, table in (("boxes", boxes), ("vectors", vectors), ("texts", texts)):
+                run.write(f"{name}.parquet", table)
+        if step == "03_train":
+            scores = run.files[["image_id", "track"]].assign(score=0.5)
+            run.write("predictions.parquet", scores)
+            run.write("heads.csv", scores.head(1))
+        run.close()
+
+
+@pytest.fixture(scope="module")
+def values(tiny_card, tiny_captioner, tiny_detector, tiny_clip, tiny_spacy, tmp_path_factory):
+    folders = {"card": tiny_card, "captioner": tiny_captioner, "locator": tiny_detector, "encoder": tiny_clip}
+    folders |= {"nouns": tiny_spacy, "cache": tmp_path_factory.mktemp("cache")}
+    return {name: str(folder) for name, folder in folders.items()} | {"aligned_side": 32, "box_threshold": 0.56}
+
+
+@pytest.fixture(scope="module")
+def finished(values, tmp_path_factory):
+    results = tmp_path_factory.mktemp("results") / "tiny"
+    make(results, values, *MAKES)
+    return results
+
+
+@pytest.fixture
+def results(finished, tmp_path):
+    """A copy of a run that has come to its heads."""
+    return Path(shutil.copytree(finished, tmp_path / "tiny"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+# what a notebook gets
+
+
+def test_a_later_notebook_gets_all_in_one_line_with_the_values_of_the_run(results, values):
+    run = start(results, "06_robustness", values)
+    assert run.values["limit"] is None and run.values["box_threshold"] == 0.56 and run.values["phrase"] == "noun"
+    assert (
+        run.track == "aligned" and run.sources == ["real", "smooth", "noisy"] and run.generators == ["smooth", "noisy"]
+    )
+    assert run.captioner.name == values["captioner"] and run.captioner.batch_size == 32
+    assert run.locator.threshold == 0.56 and run.encoder.dtype == "float32"
+    assert run.choices == {"distance": "difference", "pool": "mean", "fuse": "concat", "missing_box": "drop"}
+    ids = run.files[run.files.track == "raw"].image_id.iloc[:3]
+    assert run.features(ids, "item").shape == (3, 33) and run.features(ids, "shuffled").shape == (3, 33)
+    assert run.features(ids, "item", distance="cosine").shape == (3, 3)
+    assert run.head_folder("item", "smooth", 0) == results / "heads" / "aligned" / "item-smooth-0"
+
+
+def test_pictures_come_by_id_and_track_whatever_the_order(results, values):
+    run = start(results, "07_explain", values)
+    rows = run.files[run.files.track == "raw"].iloc[[40, 2, 17, 2]]
+    found = run.pictures(rows)
+    assert found["image_id"][:] == rows.image_id.tolist() and set(found["track"][:]) == {"raw"}
+    one = run.files[run.files.track == "aligned"].image_id.iloc[5]
+    row = next(row for row in run.images if row["image_id"] == one)
+    assert run.picture(one).tobytes() == decode_image(encoded_bytes(row["image"])).tobytes()
+    with pytest.raises(RecordError, match=f"picture {rows.image_id.iloc[0]} is not on track aligned of .*another run"):
+        run.picture(rows.image_id.iloc[0])
+
+
+def test_a_folder_can_be_looked_at_without_being_a_notebook(results):
+    before = contents(results)
+    run = Run(results)
+    assert set(run.steps) == set(MAKES) and len(run.said) == 4
+    assert contents(results) == before
+
+
+def test_each_notebook_notes_when_it_ran_from_which_commit_and_with_which_values(results, values):
+    run = start(results, "04_cross_generator", values, draws=7)
+    assert read_record(results)["steps"]["04_cross_generator"]["ended"] is None
+    run.write("metrics.csv", pd.DataFrame({"value": [1]}))
+    run.close()
+    note = read_record(results)["steps"]["04_cross_generator"]
+    assert (
+        note["values"]["draws"] == 7 and note["by"] == "hand" and "commit" in note and note["ended"] >= note["started"]
+    )
+    assert list(note["made"]) == ["metrics.csv"] and note["versions"]["torch"].startswith("2.")
+    first = read_record(results)["steps"]
+    assert first["00_data"]["facts"]["card"]["revision"] == "local"
+    assert first["01_captions"]["facts"]["captioner"]["network"].startswith("sha256:")
+    assert list(first) == [*MAKES, "04_cross_generator"]
+
+
+# what is refused
+
+
+OTHERS = [
+    ({"limit": 150}, "limit = 150", "limit = null"),
+    ({"generators": ["smooth"]}, 'generators = ["smooth"]', "generators = null"),
+]
+OTHERS += [({"tracks": ["raw", "aligned"]}, 'tracks = ["raw", "aligned"]', 'tracks = ["aligned", "raw"]')]
+OTHERS += [({"tracks": ["raw"]}, 'tracks = ["raw"]', 'tracks = ["aligned", "raw"]')]
+
+
+@pytest.mark.parametrize("step", ["02_misalignment", "05_ablations", "06_robustness", "07_explain"])
+@pytest.mark.parametrize(("other", "given", "noted"), OTHERS, ids=lambda part: str(part)[:20])
+def test_other_values_than_those_of_the_run_are_refused_and_nothing_is_written(
+    results, values, step, other, given, noted
+):
+    before = contents(results)
+    with pytest.raises(RecordError) as error:
+        start(results, step, values, **other)
+    text = str(error.value)
+    assert text.startswith(f"{step} was given {given}, but 00_data was run with {noted}; run 00_data")
+    assert text.endswith("again with it, or use another `results`") and "\n" not in text
+    assert contents(results) == before
+
+
+def test_a_phrase_or_a_missing_box_of_ones_own_is_refused_too(results, values):
+    with pytest.raises(
+        RecordError, match='05_ablations was given phrase = "modified noun", but 01_captions was run with'
+    ):
+        start(results, "05_ablations", values, phrase="modified noun")
+    with pytest.raises(
+        RecordError, match='07_explain was given missing_box = "whole image", but 02_misalignment was run'
+    ):
+        start(results, "07_explain", values, missing_box="whole image")
+
+
+@pytest.mark.parametrize(
+    ("again", "step", "message"),
+    [
+        ({"limit": 5}, "02_misalignment", "01_captions was made with limit = null, and 00_data was run with limit = 5 since; run 01_captions again"),
+        ({"limit": 5}, "06_robustness", "run 01_captions, 02_misalignment and 03_train again, or use another `results`"),
+        ({"tracks": ["raw"]}, "07_explain", r'01_captions was made with tracks = \["aligned", "raw"\], and 00_data was run with tracks = \["raw"\] since'),
+        ({"generators": ["noisy"]}, "05_ablations", r'with generators = null, and 00_data was run with generators = \["noisy"\] since'),
+    ],
+)  # fmt: skip
+def test_what_was_made_before_00_was_run_with_other_values_is_refused(results, values, again, step, message):
+    make(results, values | again, "00_data")
+    before = contents(results)
+    with pytest.raises(RecordError, match=message):
+        start(results, step, values)
+    assert contents(results) == before
+    make(results, values, "00_data")  # as it was: the same bytes, so that all that rests on them holds again
+    start(results, step, values)
+
+
+def test_a_notebook_whose_words_are_gone_says_so(results, values):
+    make(results, values | {"phrase": "modified noun"}, "01_captions")
+    with pytest.raises(
+        RecordError, match='02_misalignment was made with phrase = "noun", and 01_captions was run with'
+    ):
+        start(results, "03_train", values)
+    make(results, values | {"phrase": "modified noun"}, "02_misalignment")
+    start(results, "03_train", values)
+
+
+def test_the_report_refuses_a_table_of_another_run(results, values):
+    start(results, "04_cross_generator", values).close()
+    make(results, values | {"limit": 5}, *MAKES)
+    with pytest.raises(
+        RecordError, match="04_cross_generator was made with limit = null, .* run 04_cross_generator again"
+    ):
+        start(results, "08_report", values)
+    start(results, "04_cross_generator", values).close()
+    assert start(results, "08_report", values).values["limit"] == 5
+
+
+@pytest.mark.parametrize(("step", "first"), [("03_train", "00_data"), ("06_robustness", "00_data")])
+def test_a_folder_that_lacks_a_step_says_which_notebook_makes_it(tmp_path, values, step, first):
+    with pytest.raises(RecordError, match=f"lacks what {first} makes; run {first}, .* first"):
+        start(tmp_path / "new", step, values)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_step_that_did_not_end_is_not_relied_on(results, values):
+    start(results, "02_misalignment", values)
+    with pytest.raises(
+        RecordError, match="02_misalignment began .* and has not ended; run 02_misalignment and 03_train again"
+    ):
+        start(results, "07_explain", values)
+
+
+def test_a_cell_left_out_is_told_when_the_notebook_ends(results, values):
+    run = start(results, "01_captions", values | {"phrase": "modified noun"})
+    run.write("captions.parquet", run.read("captions.parquet"))
+    with pytest.raises(
+        RecordError, match="01_captions has not written shuffled.parquet since its first cell; run all cells"
+    ):
+        run.close()
+
+
+def test_parameters_that_were_not_run_are_asked_for(results):
+    with pytest.raises(
+        RecordError, match="04_cross_generator has no value of results, metric and draws; run its parameters"
+    ):
+        Run(results, "04_cross_generator", {})
+
+
+def test_pictures_that_have_changed_are_refused(results, values, tmp_path):
+    card = Path(shutil.copytree(values["card"], tmp_path / "cards" / "tiny"))
+    make(results, values | {"card": str(card)}, *MAKES)
+    table = pd.read_parquet(card / "images.parquet")
+    table.iloc[::-1].to_parquet(card / "images.parquet", index=False)
+    with pytest.raises(
+        RecordError, match="the pictures of card tiny are no longer those of .*; run 00_data, 01_captions, "
+    ):
+        start(results, "07_explain", values | {"card": str(card)}).images  # noqa: B018
+
+
+def test_a_network_that_has_changed_is_refused(results, values, tmp_path):
+    other = Path(shutil.copytree(values["encoder"], tmp_path / "clip"))
+    make(results, values | {"encoder": str(other)}, "02_misalignment", "03_train")
+    assert start(results, "06_robustness", values).encoder.name == str(other)
+    (other / "added.txt").write_text("another network")
+    with pytest.raises(
+        RecordError, match="encoder was .* when 02_misalignment was run, and is .* now; run 02_misalignment and"
+    ):
+        start(results, "06_robustness", values).encoder  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"format": 1, "steps": {"00_da', "record.json is damaged; restore it, or remove .* or use another `results`"),
+        ("[]", "record.json is damaged"),
+        ('{"format": 1, "steps": {"00_data": {}}}', "record.json is damaged"),
+        ('{"format": 1, "steps": {"01_captions": {"values": {}, "ended": "", "made": {}, "rests_on": {"00_data": ""}}}}', "is damaged"),
+        ('{"format": 7, "steps": {}}', "record.json has format 7, this version of itemkit 1; remove .*, or use another `results`"),
+        (None, "was made by a version of itemkit without records; remove it, or use another `results`"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("step", ["00_data", "06_robustness"])
+def test_a_record_that_cannot_be_read_stops_every_notebook_and_nothing_is_overwritten(
+    results, values, text, message, step
+):
+    path = results / "record.json"
+    path.unlink() if text is None else path.write_text(text)
+    before = contents(results)
+    with pytest.raises(RecordError, match=message) as error:
+        start(results, step, values)
+    assert "\n" not in str(error.value) and contents(results) == before
+
+
+def test_two_notebooks_open_side_by_side_both_keep_their_notes(results, values):
+    one, other = start(results, "04_cross_generator", values), start(results, "07_explain", values)
+    other.close()
+    one.close()
+    steps = read_record(results)["steps"]
+    assert steps["04_cross_generator"]["ended"] and steps["07_explain"]["ended"]
+
+
+# hands
+
+
+def test_hands_are_told_of(results, values, monkeypatch):
+    monkeypatch.setattr("itemkit.record._git", lambda *words: "" if words[0] == "status" else "a" * 40)
+    monkeypatch.setenv("ITEMKIT_RUN", "run_all.sh")
+    make(results, values, *MAKES)
+    run = start(results, "06_robustness", values)
+    run.table(pd.DataFrame({"a": [1]}), "06_mine", "A claim.")
+    run.close()
+    assert hands(results) == []
+    monkeypatch.delenv("ITEMKIT_RUN")
+    monkeypatch.setattr("itemkit.record._git", lambda *words: " M a.py" if words[0] == "status" else "b" * 40)
+    run = start(results, "06_robustness", values)
+    run.table(pd.DataFrame({"a": [2]}), "06_mine", "A claim.")
+    run.close()
+    by_hand, commits = hands(results)
+    assert by_hand.startswith("06_robustness was run by hand, 2") and by_hand.endswith(
+        "from commit bbbbbbb with uncommitted changes."
+    )
+    assert commits == "The notebooks were run from several commits: aaaaaaa, bbbbbbb."
+    table = results / "tables" / "06_mine.csv"
+    table.write_text(table.read_text().replace("2", "3"))
+    assert hands(results)[1] == "tables/06_mine.csv is no longer as 06_robustness left it."
+
+
+def test_a_table_is_written_whole_or_not_at_all(results, values, monkeypatch):
+    run = start(results, "04_cross_generator", values)
+    run.write("metrics.csv", pd.DataFrame({"value": [1]}))
+    monkeypatch.setattr(pd.DataFrame, "to_csv", lambda self, path, **_: Path(path).write_text("val") and 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run.write("metrics.csv", pd.DataFrame({"value": [2]}))
+    monkeypatch.undo()
+    assert run.read("metrics.csv").value.tolist() == [1]
+    assert not list(results.glob("*.part"))
+
+
+def test_the_record_is_plain_json_that_the_page_can_show(finished):
+    record = json.loads((finished / "record.json").read_text())
+    assert set(record["steps"]) <= set(STEPS) and np.isfinite(record["steps"]["00_data"]["seconds"])
