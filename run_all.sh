@@ -16,9 +16,9 @@ usage: ./run_all.sh [PROFILE]               run notebooks 00 to 08 and put table
                                             which differ by how much, if any differs beyond the tolerance or is missing
        ./run_all.sh --reference [PROFILE]   run, then write results/reference/ anew from it (tables up to 64 kB)
        ./run_all.sh [PROFILE] --dry-run     show what a run would fetch, from where, how large, under which licence,
-                                            whether it can be reached, and about how long the run would take here
+                                            and whether it can be reached
        ./run_all.sh test                    run the tests (further arguments go to pytest)
-       ./run_all.sh lab                     open JupyterLab in notebooks/ (further arguments go to JupyterLab)
+       ./run_all.sh lab                     open the project in JupyterLab (further arguments go to JupyterLab)
        ./run_all.sh --help                  show this
 
 Profiles (notebooks/params/*.yaml, default toyworld): $(profiles)
@@ -98,6 +98,6 @@ case "$command" in
 esac
 case "$option$command" in
   test) exec "$python" -m pytest -o cache_dir=cache/pytest "$@" ;;
-  lab) cd notebooks && exec "$python" -m jupyter lab "$@" ;;
+  lab) exec "$python" -m jupyter lab --ServerApp.root_dir="$root" notebooks/00_data.ipynb "$@" ;;
   *) exec "$python" -m itemkit.running.run "$command" ${option:+"$option"} ;;
 esac

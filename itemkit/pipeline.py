@@ -238,7 +238,7 @@ def embed(
 
 def _shards(images: Dataset, stage: str) -> Iterator[Dataset]:
     distinct = images.select(pd.Series(images["image_id"][:]).drop_duplicates().index)
-    with tqdm(total=len(distinct), desc=stage, unit="image") as bar:
+    with tqdm(total=len(distinct), desc=stage, unit="image", leave=None) as bar:  # none inside another one
         for start in range(0, len(distinct), SHARD):
             shard = distinct.select(range(start, min(start + SHARD, len(distinct))))
             yield shard

@@ -85,24 +85,19 @@ def read_record(results: str | Path) -> dict:
 
 def hands(results: str | Path) -> list[str]:
     """Say in a sentence each where hands were at work: notebooks run by hand, from other code, and tables changed since."""
-    steps, sentences = read_record(results)["steps"], []
-    for step, note in steps.items():
-        changes = {None: "", True: "", False: " with uncommitted changes"}[note["clean"]]
-        if note["by"] == "hand":
-            sentences.append(
-                f"{step} was run by hand, {note['started']}, from commit {_short(note['commit'])}{changes}."
-            )
-        elif changes:
-            sentences.append(f"{step} was run from commit {_short(note['commit'])}{changes}.")
-        for name, content in note["made"].items():
-            path = Path(results, name)
-            if not path.is_file() or _content(path) != content:
-                sentences.append(f"{name} is no longer as {step} left it.")
-    commits = {note["commit"] for note in steps.values()}
+    steps = read_record(results)["steps"]
+    by_hand = [step for step, note in steps.items() if note["by"] == "hand"]
+    changed = [step for step, note in steps.items() if note["clean"] is False]
+    commits = list(dict.fromkeys(note["commit"] or "unknown" for note in steps.values()))
+    sentences = [f"{step} was run by hand, {steps[step]['started']}." for step in by_hand]
+    if changed:
+        sentences.append(f"Code with uncommitted changes ran {_listed(changed)}.")
     if len(commits) > 1:
-        sentences.append(
-            f"The notebooks were run from several commits: {', '.join(map(_short, sorted(commits, key=str)))}."
-        )
+        sentences.append(f"The notebooks were run from several commits: {_listed([commit[:7] for commit in commits])}.")
+    for step, note in steps.items():
+        for name, content in note["made"].items():
+            if not (path := Path(results, name)).is_file() or _content(path) != content:
+                sentences.append(f"{name} is no longer as {step} left it.")
     return sentences
 
 
@@ -454,10 +449,6 @@ def _listed(names: Iterable[str]) -> str:
     """Names as a sentence lists them: "a, b and c"."""
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last
-
-
-def _short(commit: str | None) -> str:
-    return "unknown" if commit is None else commit[:7]
 
 
 def _now() -> str:

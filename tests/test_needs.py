@@ -4,12 +4,16 @@ import hashlib
 import importlib
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
+import yaml
 
+from itemkit.data.cards import read_card
 from itemkit.data.hub import HubError, recorded_revisions
 from itemkit.running import needs
-from itemkit.running.needs import Need, fetch_needs, is_here, list_needs
+from itemkit.running.needs import Need, dry_run, fetch_needs, is_here, known_networks, list_needs
+from itemkit.running.run import read_profile
 
 
 def test_folders_are_no_needs(tiny_card, tiny_captioner, tiny_detector, tiny_clip, tiny_spacy):
@@ -128,3 +132,61 @@ def test_a_pipeline_of_another_name_says_how_to_install_it(profile_on_hub):
         HubError, match="no spaCy pipeline 'de_core_news_sm': .*python -m spacy download de_core_news_sm"
     ):
         fetch_needs(profile_on_hub)
+
+
+# what a dry run says
+
+
+def lines(page: str) -> dict[str, str]:
+    return {line.split()[0]: line for line in page.splitlines() if line.split()}
+
+
+def test_sizes_and_licences_are_those_of_the_hub_if_it_answers(hub, profile_on_hub):
+    page = lines(dry_run(profile_on_hub))
+    assert page["data"].split()[-5:] == ["newest", "0.00", "cc0-1.0", "no", "yes"]
+    assert page["captioner"].split()[-1] == "yes"
+    assert page["to"].startswith("to fetch: 0.0")
+    assert not Path(profile_on_hub["cache"], "revisions.json").exists()  # nothing was done
+    assert not any("safetensors" in asked and not asked.startswith("HEAD") for asked in hub.asked)
+
+
+def test_what_a_run_has_fetched_is_not_to_be_fetched_again(hub, profile_on_hub):
+    fetch_needs(profile_on_hub)
+    page = lines(dry_run(profile_on_hub))
+    assert page["captioner"].split()[-2:] == ["yes", "yes"]
+    assert page["to"].startswith("to fetch: 0.00 GB; ")
+
+
+def test_without_a_hub_it_says_what_is_known_and_each_reason_once(hub, profile_on_hub):
+    hub.down = True
+    page = dry_run(profile_on_hub | {"limit": 5})
+    assert page.count("no: network ... is not here in full, and the hub cannot be reached") == 1
+    assert page.count("no: data set ... is not here in full") == 1
+    assert lines(page)["data"].split()[-5:] == ["as", "read", "cc0-1.0", "no", "no"]
+    assert "to fetch: 0.00 GB and what is of unknown size" in page
+
+
+def test_what_lies_here_needs_nothing(tiny_card, tiny_captioner, tiny_detector, tiny_clip, tiny_spacy, tmp_path):
+    given = {"captioner": tiny_captioner, "locator": tiny_detector, "encoder": tiny_clip, "nouns": tiny_spacy}
+    given = {name: str(folder) for name, folder in given.items()} | {"card": str(tiny_card), "cache": str(tmp_path)}
+    assert "nothing is fetched: all of it lies here" in dry_run(given | {"limit": 2})
+
+
+PROFILES = sorted((Path(__file__).parents[1] / "notebooks" / "params").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
+def test_every_network_of_a_profile_is_known_and_every_card_can_be_read(path):
+    profile = read_profile(path)
+    read_card(path.parents[1] / profile["card"])
+    for role in ("captioner", "locator", "encoder"):
+        if not profile[role].startswith("."):
+            assert {"gigabytes", "license"} == set(known_networks()[profile[role]])
+
+
+def test_a_profile_says_only_what_differs_from_the_one_it_is_like():
+    for path in PROFILES:
+        own = yaml.safe_load(path.read_text())
+        if "like" in own:
+            base = read_profile(path.with_name(f"{own.pop('like')}.yaml"))
+            assert not [name for name, value in own.items() if base.get(name) == value]

@@ -297,14 +297,13 @@ def test_hands_are_told_of(results, values, monkeypatch):
     run = start(results, "06_robustness", values)
     run.table(pd.DataFrame({"a": [2]}), "06_mine", "A claim.")
     run.close()
-    by_hand, commits = hands(results)
-    assert by_hand.startswith("06_robustness was run by hand, 2") and by_hand.endswith(
-        "from commit bbbbbbb with uncommitted changes."
-    )
-    assert commits == "The notebooks were run from several commits: aaaaaaa, bbbbbbb."
+    by_hand, changed, commits = hands(results)
+    assert by_hand.startswith("06_robustness was run by hand, 2")
+    assert changed == "Code with uncommitted changes ran 06_robustness."
+    assert commits == "The notebooks were run from several commits: aaaaaaa and bbbbbbb."
     table = results / "tables" / "06_mine.csv"
     table.write_text(table.read_text().replace("2", "3"))
-    assert hands(results)[1] == "tables/06_mine.csv is no longer as 06_robustness left it."
+    assert hands(results)[-1] == "tables/06_mine.csv is no longer as 06_robustness left it."
 
 
 def test_a_table_is_written_whole_or_not_at_all(results, values, monkeypatch):

@@ -89,7 +89,8 @@ def test_test_and_lab_pass_their_arguments_on(project, active):
     call(project, active, "test", "-k", "two words")
     assert calls(active)[-1] == f"{project}: -m pytest -o cache_dir=cache/pytest -k two words (HF_HUB_OFFLINE=1)"
     call(project, active, "lab", "--no-browser")
-    assert calls(active)[-1] == f"{project}/notebooks: -m jupyter lab --no-browser (HF_HUB_OFFLINE=)"
+    opened = f"-m jupyter lab --ServerApp.root_dir={project} notebooks/00_data.ipynb --no-browser"
+    assert calls(active)[-1] == f"{project}: {opened} (HF_HUB_OFFLINE=)"
 
 
 @pytest.mark.parametrize("option", ["--check", "--reference", "--dry-run"])

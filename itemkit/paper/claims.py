@@ -24,6 +24,17 @@ DECISIONS = [
         "true_positive_rate_at_5_percent_false_positives",
     )
 ]  # the columns of 04_decisions
+SEES = {  # each arm in a few words, where it first stands
+    "image": "the picture alone",
+    "text": "the caption alone",
+    "concat": "picture and caption side by side",
+    "global": "the fit of picture and caption",
+    "local": "the fit of objects and their words",
+    "item": "the method",
+    "shuffled": "the same with the words of another picture",
+    "metadata": "sizes, lengths and counts, and not a pixel",
+}
+TRACKS = {"aligned": "files made alike (the track aligned)", "raw": "files as distributed (the track raw)"}
 METHOD = (
     "ITEM asks whether the words fit the picture: a frozen captioner describes it, a frozen detector finds the objects that the "
     "caption names, frozen CLIP measures how far picture and caption (global) and each object and its word (local) lie apart, and "
@@ -219,21 +230,21 @@ def verdict(table: pd.DataFrame, against: pd.DataFrame, title: str, track: str) 
     known = against.dropna(subset="item_minus_control").set_index("control")
     if "image" not in known.index:
         return "Without a second generator, or without item and image, nothing can be said of unseen generators."
-    verb = {
-        name: "beats" if row.low > 0 else "loses to" if row.high < 0 else "cannot be told from"
-        for name, row in known.iterrows()
+    verbs = {
+        name: "beats" if low > 0 else "loses to" if high < 0 else "cannot be told from"
+        for name, low, high in known[["low", "high"]].itertuples(name=None)
     }
     details = [
-        f"it {verb[name]} {name} ({table['mean'][name]:.3f}, at worst {table.minimum[name]:.3f}; difference "
+        f"it {verbs[name]} {name}, {SEES[name]} ({table['mean'][name]:.3f}, at worst {table.minimum[name]:.3f}; difference "
         f"{row.item_minus_control:+.3f}, 95 % interval {row.low:+.3f} to {row.high:+.3f}; better in {row.better_share:.0%} "
         f"of {row.pairs} pairs)"
         for name, row in known.iterrows()
         if name in ("image", "shuffled")
     ]
-    others = [f"{verb[name]} {name}" for name in known.index if name not in ("image", "shuffled")]
+    others = [f"{verbs[name]} {name} ({SEES[name]})" for name in known.index if name not in ("image", "shuffled")]
     reaches = (
-        f"on generators not trained on ({track} files), item reaches a mean {title} of {table['mean']['item']:.3f}, at worst "
-        f"{table.minimum['item']:.3f}"
+        f"on generators not trained on, item, {SEES['item']}, reaches a mean {title} of {table['mean']['item']:.3f}, at worst "
+        f"{table.minimum['item']:.3f}, on {TRACKS.get(track, track)}"
     )
     sentences = [reaches, "; ".join(details), *([f"it {_listed(others)}"] if others else [])]
     return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences)

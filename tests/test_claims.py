@@ -1,0 +1,133 @@
+"""The sentences of the page, from numbers by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from itemkit.paper import claims
+
+TABLE = pd.DataFrame(
+    {"mean": [0.55, 0.88, 0.62, 0.91], "minimum": [0.41, 0.74, 0.53, 0.78]},
+    index=["image", "item", "shuffled", "metadata"],
+)
+
+
+def against(**intervals) -> pd.DataFrame:
+    rows = [(name, (low + high) / 2, low, high, 0.9, 30) for name, (low, high) in intervals.items()]
+    return pd.DataFrame(rows, columns=["control", "item_minus_control", "low", "high", "better_share", "pairs"])
+
+
+def test_the_verdict_says_what_is_beaten_and_what_is_not_and_explains_each_arm():
+    given = against(image=(0.3, 0.35), shuffled=(-0.01, 0.02), metadata=(-0.05, -0.01))
+    assert claims.verdict(TABLE, given, "ROC AUC", "aligned") == (
+        "On generators not trained on, item, the method, reaches a mean ROC AUC of 0.880, at worst 0.740, on files made "
+        "alike (the track aligned). It beats image, the picture alone (0.550, at worst 0.410; difference +0.325, 95 % "
+        "interval +0.300 to +0.350; better in 90% of 30 pairs); it cannot be told from shuffled, the same with the words of "
+        "another picture (0.620, at worst 0.530; difference +0.005, 95 % interval -0.010 to +0.020; better in 90% of 30 "
+        "pairs). It loses to metadata (sizes, lengths and counts, and not a pixel)."
+    )
+
+
+@pytest.mark.parametrize("given", [against(), against(image=(np.nan, np.nan)), against(metadata=(0.1, 0.2))])
+def test_without_the_controls_nothing_is_claimed(given):
+    assert claims.verdict(TABLE, given, "ROC AUC", "raw").startswith(
+        "Without a second generator, or without item and image"
+    )
+
+
+def test_with_image_alone_there_is_no_third_sentence():
+    said = claims.verdict(TABLE, against(image=(-0.3, -0.2)), "ROC AUC", "raw")
+    assert "It loses to image, the picture alone (" in said and said.count(". ") == 1 and said.endswith("pairs).")
+
+
+def test_the_sign_counts_intervals_beyond_chance_and_says_whose_fault_it_is():
+    rows = [
+        ("aligned", words, level, name, value, low, high)
+        for words, shift in (("of the captioner", 0.0), ("true", 0.05))
+        for level, name, value, low, high in [
+            ("global", "gan", 0.6 + shift, 0.55, 0.65),
+            ("global", "vae", 0.4 + shift, 0.35, 0.45),
+            ("local", "gan", 0.9 + shift, 0.85, 0.95),
+            ("local", "vae", 0.5 + shift, 0.45, 0.55),
+        ]
+    ]
+    signs = pd.DataFrame(rows, columns=["track", "words", "level", "generator", "value", "low", "high"])
+    said = claims.sign(signs, "aligned")
+    assert (
+        "global, generated pictures fit their words worse than real ones (as ITEM says) for 1 of 2 generators and better"
+        in said
+    )
+    assert (
+        "(as SARE says) for 1; local" in said
+        and "worse than real ones (as ITEM says) for 1 of 2 generators and better (as SARE says) for 0." in said
+    )
+    assert "from 0.500 to 0.550 (global) and from 0.700 to 0.750 (local)" in said
+    assert "cannot be told from wrong pictures" in claims.sign(signs[signs.words != "true"], "aligned")
+
+
+def test_leaks_names_the_column_that_tells_and_what_is_no_leak():
+    rows = [("gan", "aligned", 0.9, "texture", "bytes"), ("vae", "aligned", 0.7, "texture", "bytes")]
+    rows += [
+        ("gan", "raw", 1.0, "leak", "format"),
+        ("vae", "raw", 0.5, "healthy", "width"),
+        ("dit", "raw", None, "too few rows", None),
+    ]
+    leaks = pd.DataFrame(rows, columns=["generator", "track", "roc_auc", "verdict", "column"])
+    said = claims.leaks(leaks, 5, 0.6, 0.8)
+    assert said.startswith(
+        "Files alone give away 0 of 2 generators on the track aligned and 1 of 2 generators on the track raw (by format)."
+    )
+    assert "these reach 0.70 to 0.90, by what the picture shows" in said and said.endswith(
+        "suspect from 0.6, leak from 0.8."
+    )
+
+
+def test_copies_are_counted():
+    copies = pd.DataFrame(
+        {"split": ["train"], "other": ["test"], "pairs": [5000], "exact": [0], "near": [2], "both_real": [1]}
+    )
+    pairs = pd.DataFrame({"content_id": ["a", "b"], "other_content_id": ["a", "c"]})
+    said = claims.copies(copies, pairs, 4)
+    assert said.startswith("No picture stands in two splits: of 5,000 pairs 0 have equal pixels, and 2 look alike")
+    assert said.endswith("1 of these with both pictures real and 1 with one content id.")
+    assert claims.copies(copies.assign(exact=3), pairs, 4).startswith("3 pairs are one picture in two splits: of 5,000")
+
+
+def test_robustness_names_what_breaks():
+    index = pd.MultiIndex.from_tuples([("none", 0), ("resize_jpeg", 0.5)], names=["perturbation", "strength"])
+    table = pd.DataFrame({"image": [0.6, 0.5], "item": [0.9, 0.6], "item_captions_frozen": [0.9, 0.65]}, index=index)
+    said = claims.robustness(table, 30, "aligned")
+    assert said.startswith("item falls from 0.90 to 0.60 at worst (resize, then jpeg 0.5), image from 0.60 to 0.50.")
+    assert "bring back 0.050 at most, 0.050 on average: it is the detector and CLIP that break" in said
+    assert "the captioner is what breaks" in claims.robustness(
+        table.assign(item_captions_frozen=[0.9, 0.85]), 30, "raw"
+    )
+
+
+def test_ablations_and_anatomy_name_best_worst_and_what_is_left():
+    choices = pd.DataFrame({"choice": ["distance", "pool", "fuse"], "value": ["difference", "sum", "sum"]})
+    choices = choices.assign(mean=[0.87, 0.9, 0.8], difference=[0, 0.03, -0.07])
+    assert claims.ablations(choices).startswith(
+        "Best and worst change to the default's 0.870: pool sum (+0.030) and fuse sum (-0.070)."
+    )
+    values = {
+        "local, no words": 0.86,
+        "local": 0.9,
+        "local cosine alone": 0.8,
+        "count alone": 0.6,
+        "image": 0.55,
+        "words of others": 0.6,
+    }
+    carries = pd.DataFrame({"value": list(values), "mean": list(values.values())})
+    assert claims.anatomy(carries).startswith(
+        "Without words, local keeps 90% of what it has above chance (0.860 of 0.900)"
+    )
+
+
+def test_mistakes_are_shares_of_each_class():
+    explained = pd.DataFrame(
+        {"label": [0, 0, 0, 0, 1, 1], "called": ["real", "real", "real", "generated", "real", "generated"]}
+    )
+    assert claims.mistakes(explained).startswith(
+        "At 0.5, 25% of the real pictures are called generated and 50% of the generated ones real"
+    )
