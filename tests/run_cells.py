@@ -22,7 +22,7 @@ def run_cells(notebook: Path, values: dict, times: int = 1) -> dict[str, set[typ
                 continue
             code = compile(cell.source, f"{notebook.name}, cell {cell.id}", "exec")
             for _ in range(times):
-                exec(code, namespace)  # noqa: S102: the cells are ours
+                exec(code, namespace)  # noqa: S102
                 if "parameters" in cell.metadata.get("tags", []):
                     namespace |= {name: values.get(name, value) for name, value in namespace.items()}
                 for name, value in namespace.items():

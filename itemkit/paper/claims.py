@@ -237,7 +237,7 @@ def verdict(table: pd.DataFrame, against: pd.DataFrame, title: str, track: str) 
     details = [
         f"it {verbs[name]} {name}, {SEES[name]} ({table['mean'][name]:.3f}, at worst {table.minimum[name]:.3f}; difference "
         f"{row.item_minus_control:+.3f}, 95 % interval {row.low:+.3f} to {row.high:+.3f}; better in {row.better_share:.0%} "
-        f"of {row.pairs} pairs)"
+        f"of {row.pairs:g} pairs)"
         for name, row in known.iterrows()
         if name in ("image", "shuffled")
     ]
