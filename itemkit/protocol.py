@@ -1,7 +1,8 @@
 """The protocol: train a head on real pictures and those of one generator (or a few), and score the others."""
 
 import hashlib
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,10 +11,10 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from itemkit.data.files import whole
-from itemkit.head import MLPHead, fit, predict
+from itemkit.head import MLPHead, fit_together, predict
 from itemkit.store import digest
 
-VERSION = {"version": 1}  # in the key of each kept head: raise it when the code of head.fit changes its numbers
+VERSION = {"version": 2}  # in the key of each kept head: raise it when head.fit_together changes its numbers
 
 
 class Setting(NamedTuple):
@@ -49,40 +50,50 @@ def cross_generator(
     count = sum(len(setting.train_on) for setting in settings.values()) * len(seeds)
     with tqdm(total=count, desc="train", unit="head") as bar:
         for name, (features, rows, train_on, hidden) in settings.items():
-            label, split = rows["label"].to_numpy(), rows["split"].to_numpy()
-            kept = split != "train"
-            for group in train_on:
-                own = rows["generator"].isin(["real", *group]).to_numpy()
-                for seed in seeds:
-                    head = train(features[own], label[own], split[own], cache, seed, hidden)
-                    yield name, group, seed, head, rows[kept].assign(score=predict(head, features[kept]))
-                    bar.update()
+            split, kept = rows["split"].to_numpy(), rows[rows["split"] != "train"]
+            wanted = list(product(train_on, seeds))
+            own = [rows["generator"].isin(["real", *group]).to_numpy() for group, _ in wanted]
+            parts = [[np.flatnonzero(of & (split == part)) for of in own] for part in ("train", "validation")]
+            heads = train(features, rows["label"].to_numpy(), *parts, [seed for _, seed in wanted], cache, hidden)
+            for (group, seed), head in zip(wanted, heads, strict=True):
+                yield name, group, seed, head, kept.assign(score=predict(head, features[split != "train"]))
+            bar.update(len(wanted))
 
 
-def train(features: np.ndarray, label: np.ndarray, split: np.ndarray, cache: str | Path, seed: int, hidden: int = 128):
-    """Train a head on the rows of the split "train", stop it on those of "validation", and keep it in the cache.
+def train(
+    features: np.ndarray,
+    label: np.ndarray,
+    training: Sequence[np.ndarray],
+    validation: Sequence[np.ndarray],
+    seeds: Sequence[int],
+    cache: str | Path,
+    hidden: int = 128,
+) -> list[MLPHead]:
+    """Train heads as head.fit_together does, and keep each in the cache; those that are there are not trained again.
 
     Args:
-        features, label, split: (N, F), (N,), (N,) rows of real images and of the generators to train on; others than
-            those of the two splits are left out.
+        features, label, training, validation, seeds, hidden: as head.fit_together has them.
         cache: a folder for what was trained.
-        seed, hidden: as head.fit has them.
 
     Returns:
-        The MLPHead, with its history.
+        The heads, each with its history.
 
     Raises:
-        ValueError: as head.fit.
+        ValueError: as head.fit_together.
     """
-    training, validation = split == "train", split == "validation"
-    rows = [features[training], label[training], features[validation], label[validation]]
-    named = [hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest() for array in rows]
-    folder = Path(cache) / "heads" / digest(VERSION | {"rows": named, "seed": seed, "hidden": hidden})
-    if not folder.exists():
-        head = fit(*rows, seed=seed, hidden=hidden)
-        with whole(folder) as part:
+    folders = []
+    for part, seed in zip(zip(training, validation, strict=True), seeds, strict=True):
+        arrays = [np.ascontiguousarray(array[rows]) for rows in part for array in (features, label)]
+        named = [hashlib.sha256(array.tobytes()).hexdigest() for array in arrays]
+        key = digest(VERSION | {"rows": named, "seed": int(seed), "hidden": hidden})
+        folders.append(Path(cache, "heads", key))
+    new = [place for place, folder in enumerate(folders) if not folder.exists()]
+    parts = [[part[place] for place in new] for part in (training, validation, seeds)]
+    for place, head in zip(new, fit_together(features, label, *parts, hidden=hidden), strict=True):
+        with whole(folders[place]) as part:
             head.save_pretrained(part)
             pd.DataFrame(head.history).to_csv(part / "history.csv", index=False)
-    head = MLPHead.from_pretrained(folder)
-    head.history = pd.read_csv(folder / "history.csv").to_dict("records")
-    return head
+    heads = [MLPHead.from_pretrained(folder) for folder in folders]
+    for head, folder in zip(heads, folders, strict=True):
+        head.history = pd.read_csv(folder / "history.csv").to_dict("records")
+    return heads

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from itemkit.head import MLPHead, fit, predict
+from itemkit.head import MLPHead, fit, fit_together, predict
 
 
 def rows(seed: int, count: int = 200, width: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -39,6 +39,79 @@ def test_global_state_is_untouched():
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), before[0])
     np.testing.assert_array_equal(np.random.get_state()[1], before[1])
+
+
+def stack(*sizes: int) -> tuple[np.ndarray, np.ndarray, list, list]:
+    """One matrix of features, and for each head rows of its own, as many as it is given."""
+    features, label = rows(7, 400, 9)
+    random = np.random.default_rng(1)
+    training = [random.permutation(300)[:size] for size in sizes]
+    return features, label, training, [np.arange(300, 400) - (place % 2) for place in range(len(sizes))]
+
+
+def parameters(head: MLPHead) -> list[np.ndarray]:
+    return [tensor.numpy() for tensor in head.state_dict().values()]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_head_is_the_same_to_the_bit_whoever_is_trained_beside_it(threads):
+    features, label, training, validation = stack(200, 200, 200, 131, 200, 131, 77)
+    seeds, before = [0, 1, 2, 3, 0, 5, 6], torch.get_num_threads()
+    torch.set_num_threads(threads)
+    together = fit_together(features, label, training, validation, seeds, hidden=20)
+    for chosen in ([0], [6], [3, 5], [4, 0, 1], [2, 3, 4, 5, 6]):
+        some = [[part[place] for place in chosen] for part in (training, validation, seeds)]
+        for head, place in zip(fit_together(features, label, *some, hidden=20), chosen, strict=True):
+            assert head.history == together[place].history
+            for one, other in zip(parameters(head), parameters(together[place]), strict=True):
+                np.testing.assert_array_equal(one, other)
+    assert len({len(head.history) for head in together}) > 1  # they stopped at different times
+    torch.set_num_threads(before)
+
+
+def test_heads_of_any_size_fit_into_memory(monkeypatch):
+    features, label, training, validation = stack(200, 200, 200, 200, 200)
+    whole = fit_together(features, label, training, validation, range(5), epochs=5)
+    monkeypatch.setattr("itemkit.head.LARGEST", 2 * 300 * 9)  # two heads at a time
+    for one, other in zip(whole, fit_together(features, label, training, validation, range(5), epochs=5), strict=True):
+        np.testing.assert_array_equal(parameters(one)[2], parameters(other)[2])
+
+
+def test_the_written_gradients_are_those_of_torch():
+    """One epoch without dropout, against a loop of torch's own layers, loss and optimiser over the same batches."""
+    features, label, (training,), (validation,) = stack(150)
+    (head,) = fit_together(
+        features, label, [training], [validation], [4], hidden=8, dropout=0.0, batch_size=64, epochs=1
+    )
+    random = np.random.default_rng(4)
+    network = torch.nn.Sequential(torch.nn.Linear(9, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+    for layer in (network[0], network[2]):
+        for parameter in (layer.weight, layer.bias):
+            bound = layer.in_features**-0.5
+            parameter.data = torch.from_numpy(random.uniform(-bound, bound, parameter.shape).astype(np.float32))
+    own, share = features[training].astype(np.float64), label[training].mean()
+    x = torch.from_numpy(((own - own.mean(0)) / own.std(0)).astype(np.float32))
+    y = torch.from_numpy(label[training].astype(np.float32))
+    weight = torch.where(y == 1, 0.5 / share, 0.5 / (1 - share)).float()
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=1e-2)
+    losses = []
+    for batch in torch.from_numpy(random.permutation(150)).split(64):
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(network(x[batch])[:, 0], y[batch], weight[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item() * len(batch))
+    for one, other in zip(head.layers.parameters(), network.parameters(), strict=True):
+        np.testing.assert_allclose(one.detach(), other.detach(), atol=1e-6)
+    assert head.history[0]["training_loss"] == pytest.approx(sum(losses) / 150, rel=1e-5)
+
+
+def test_dropout_leaves_its_share_and_keeps_the_mean():
+    features, label, training, validation = stack(200)
+    (dropped,) = fit_together(features, label, training, validation, [0], epochs=1, dropout=0.9)
+    (whole,) = fit_together(features, label, training, validation, [0], epochs=1, dropout=0.0)
+    assert dropped.history[0]["training_loss"] > whole.history[0]["training_loss"]  # noisy, and of the same size
+    assert dropped.history[0]["training_loss"] < 3 * whole.history[0]["training_loss"]
 
 
 def test_the_best_epoch_is_kept(head):
@@ -149,5 +222,7 @@ def test_unusable_rows_are_refused(head):
         fit(features, label, VALIDATION[0], np.zeros(100), seed=0)
     with pytest.raises(ValueError, match=r"expected training features \(N, F\) and labels \(N,\)"):
         fit(features[:-1], label, *VALIDATION, seed=0)
+    with pytest.raises(ValueError, match="training rows have 6 features, validation rows 4"):
+        fit(features, label, VALIDATION[0][:, :4], VALIDATION[1], seed=0)
     with pytest.raises(ValueError, match=r"expects features of shape \(N, 6\), got \(200, 5\)"):
         predict(head, features[:, :5])

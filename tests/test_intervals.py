@@ -5,7 +5,13 @@ from scipy.stats import norm
 from sklearn import metrics as reference
 from test_metrics import by_sklearn, scenes
 
-from itemkit.evaluation.intervals import _weighted_metrics, by_generator, confidence_interval, mean_interval
+from itemkit.evaluation.intervals import (
+    _weighted_metrics,
+    by_generator,
+    confidence_interval,
+    gains,
+    mean_interval,
+)
 from itemkit.evaluation.metrics import METRICS
 
 
@@ -80,7 +86,7 @@ def test_by_generator_sets_real_rows_against_each_generator():
     head = frame[frame.train_on == "hard"]
     group = head[head.generator.isin(["real", "easy"])]
     row = table[(table.train_on == "hard") & (table.generator == "easy") & (table.metric == "roc_auc")].squeeze()
-    assert row.value == reference.roc_auc_score(group.label, group.score)
+    assert row.value == pytest.approx(reference.roc_auc_score(group.label, group.score), abs=1e-12)
     assert row[["arm", "seed", "n"]].to_list() == ["item", 1, 50]
     interval = confidence_interval(group.label, group.score, group.content_id, draws=50)
     assert (row.low, row.high) == interval
@@ -114,6 +120,20 @@ def test_each_head_is_measured_at_its_own_threshold():
         rows = frame[(frame.train_on == head) & frame.generator.isin(["real", "easy"])]
         expected = by_sklearn(rows.label.to_numpy(), rows.score.to_numpy(), threshold=threshold)
         assert table[head, "easy"].to_dict() == pytest.approx(expected, abs=1e-12)
+
+
+def test_gains_by_hand():
+    """One head of each of two arms, two generators: the mean difference on the one that it was not trained on."""
+    table = heads()
+    one, other = table.assign(arm="item"), table.assign(arm="image", score=0.5)
+    both = pd.concat([one, other], ignore_index=True)
+    row = gains(both, by_generator(both), "roc_auc", "item", ["image", "item"], draws=50).squeeze()
+    areas = by_generator(one, ["roc_auc"])
+    unseen = areas[areas.train_on != areas.generator].value
+    assert row.item_minus_control == pytest.approx(unseen.mean() - 0.5)
+    assert (row.low, row.high) == pytest.approx(mean_interval(one, draws=50, against=other)[1:])
+    assert (row.control, row.pairs, row.better_share) == ("image", 6, (unseen > 0.5).mean())
+    assert gains(one, by_generator(one), "roc_auc", "item", ["item"], draws=50).empty
 
 
 # the mean over heads and unseen generators

@@ -17,36 +17,43 @@ def rows(seed=0, n=60):
     return matrix, label, np.repeat(["train", "validation", "test"], n // 3)
 
 
+def parts(split, *seeds):
+    """The rows to learn from and to be stopped by, for each seed."""
+    return [[np.flatnonzero(split == part)] * len(seeds) for part in ("train", "validation")] + [list(seeds)]
+
+
 def test_a_head_is_trained_once_and_is_the_same_afterwards(tmp_path, monkeypatch):
     matrix, label, split = rows()
-    first = train(matrix, label, split, tmp_path, seed=3)
+    (first,) = train(matrix, label, *parts(split, 3), tmp_path)
     expected = head.fit(matrix[:20], label[:20], matrix[20:40], label[20:40], seed=3)
-    monkeypatch.setattr(protocol, "fit", None)
-    again = train(matrix, label, split, tmp_path, seed=3)
-    for one in (first, again):
+    both = train(matrix, label, *parts(split, 3, 4), tmp_path)  # only one of them is new
+    monkeypatch.setattr(protocol, "fit_together", lambda features, label, new, *others, hidden: new and 1 / 0)
+    again = train(matrix, label, *parts(split, 3, 4), tmp_path)
+    for one in (first, both[0], again[0]):
         np.testing.assert_array_equal(head.predict(one, matrix), head.predict(expected, matrix))
         assert one.history == expected.history
-    assert len(list((tmp_path / "heads").iterdir())) == 1
+    assert len(list((tmp_path / "heads").iterdir())) == 2
 
 
 def test_test_rows_do_not_touch_a_head_and_all_else_does(tmp_path):
     matrix, label, split = rows()
-    train(matrix, label, split, tmp_path, seed=0)
+    train(matrix, label, *parts(split, 0), tmp_path)
     changed = np.where((split == "test")[:, None], 7, matrix).astype(np.float32)
-    train(changed, label, split, tmp_path, seed=0)
+    train(changed, label, *parts(split, 0), tmp_path)
     assert len(list((tmp_path / "heads").iterdir())) == 1
-    train(matrix, label, split, tmp_path, seed=1)
-    train(matrix, label, split, tmp_path, seed=0, hidden=4)
-    train(-matrix, label, split, tmp_path, seed=0)
+    train(matrix, label, *parts(split, 1), tmp_path)
+    train(matrix, label, *parts(split, 0), tmp_path, hidden=4)
+    train(-matrix, label, *parts(split, 0), tmp_path)
     assert len(list((tmp_path / "heads").iterdir())) == 4
 
 
 def test_a_head_half_written_is_no_head(tmp_path, monkeypatch):
+    matrix, label, split = rows()
     monkeypatch.setattr(head.MLPHead, "save_pretrained", lambda self, folder: Path(folder).mkdir(parents=True) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        train(*rows(), tmp_path, seed=0)
+        train(matrix, label, *parts(split, 0), tmp_path)
     monkeypatch.undo()
-    assert train(*rows(), tmp_path, seed=0).history
+    assert train(matrix, label, *parts(split, 0), tmp_path)[0].history
 
 
 @pytest.fixture

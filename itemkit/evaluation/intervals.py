@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from itemkit.evaluation.metrics import METRICS, calibration_gaps, check_rows, detection_metrics
+from itemkit.evaluation.metrics import METRICS, calibration_gaps, check_rows
 
 MINIMUM_ROWS = 20  # of each class; below it there is no number
 HEAD = ["track", "arm", "train_on", "seed"]  # what names a trained head in a table of predictions
@@ -123,11 +123,14 @@ def mean_interval(
     return float(values[0]), float(low), float(high)
 
 
-def gains(predictions: pd.DataFrame, metric: str, arm: str, arms: Sequence[str], draws: int = 1000) -> pd.DataFrame:
+def gains(
+    predictions: pd.DataFrame, metrics: pd.DataFrame, metric: str, arm: str, arms: Sequence[str], draws: int = 1000
+) -> pd.DataFrame:
     """How much better an arm is than each of the others on generators that no head was trained on.
 
     Args:
         predictions, metric, draws: as for mean_interval; heads of all arms have the same generators and seeds.
+        metrics: what by_generator returned for these predictions.
         arm, arms: the one, and all that it may be compared with.
 
     Returns:
@@ -135,8 +138,7 @@ def gains(predictions: pd.DataFrame, metric: str, arm: str, arms: Sequence[str],
         95 % interval of a bootstrap over contents; std_over_seeds; better_share, of the pairs of a training generator and
         an unseen one, those in which it is better on average over seeds; pairs. NaN where there are none.
     """
-    values = by_generator(predictions[predictions["arm"].isin(arms)], [metric])
-    values = values[values["train_on"] != values["generator"]]
+    values = metrics[(metrics["metric"] == metric) & (metrics["train_on"] != metrics["generator"])]
     rows = []
     for track, own in values.groupby("track", sort=False):
         table = own.pivot(index=["train_on", "generator", "seed"], columns="arm", values="value")
@@ -196,12 +198,11 @@ def _measure(group: pd.DataFrame, metrics: Sequence[str], draws: int, seed: int)
     if n < MINIMUM_ROWS:
         return [{"metric": metric, "value": np.nan, "low": np.nan, "high": np.nan, "n": n} for metric in metrics]
     threshold = group.threshold.iloc[0] if "threshold" in group else 0.5
-    values = detection_metrics(group.label, group.score, threshold)
-    rows = [{"metric": metric, "value": values[metric], "n": n} for metric in metrics]
+    label, score = check_rows(group.label, group.score)
+    values = _weighted_metrics(label, score, np.ones((1, len(label))), threshold)[:, 0]
+    rows = [{"metric": metric, "value": float(values[METRICS.index(metric)]), "n": n} for metric in metrics]
     for row in rows if draws else ():
-        interval = confidence_interval(
-            group.label, group.score, group.content_id, row["metric"], draws, seed, threshold
-        )
+        interval = confidence_interval(label, score, group.content_id, row["metric"], draws, seed, threshold)
         row |= dict(zip(("low", "high"), interval, strict=True))
     return rows
 
