@@ -2,15 +2,17 @@
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.resources import files
 from pathlib import Path
 
+import yaml
 from PIL import Image
 
 from itemkit.data.choices import check_names
 from itemkit.network import Batches, load_network, network_spec
 
-PHRASES = {"noun": "N+", "modified noun": "A*N+"}  # patterns over parts of speech: A adjective, N noun
+PHRASES = {"object": "N+", "noun": "N+", "modified noun": "A*N+"}  # patterns over parts of speech: A adjective, N noun
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,18 @@ class Captioner:
         return load_network("AutoModelForImageTextToText", self.name, self.revision, self.device, self.dtype)
 
 
-def object_phrases(captions: list[str], pipeline: str | Path, phrase: str = "noun") -> list[list[str]]:
+def object_phrases(captions: list[str], pipeline: str | Path, phrase: str = "object") -> list[list[str]]:
     """Return the object phrases of each caption, in lower case, in their order, each once.
 
-    Neighbouring nouns are one phrase ("traffic light"); "modified noun" adds the adjectives before ("red car").
+    "noun" takes neighbouring nouns as one phrase ("traffic light"), and "modified noun" the adjectives before, too ("red
+    car"). "object" means what can be found in a picture: it counts proper names as nouns, keeps compounds and words with a
+    hyphen whole, and leaves out words that only lead to an object; object_words.yaml lists them. With a pipeline that does
+    not parse English, it is "noun".
 
     Args:
         captions: N texts.
         pipeline: a spaCy pipeline that tags parts of speech: a folder, or an installed package such as en_core_web_sm.
-        phrase: "noun" or "modified noun".
+        phrase: "object", "noun" or "modified noun".
 
     Raises:
         ValueError: unknown `phrase`, or the pipeline does not tag parts of speech.
@@ -90,6 +95,8 @@ def object_phrases(captions: list[str], pipeline: str | Path, phrase: str = "nou
     nlp = spacy.load(pipeline)
     if not {"tagger", "morphologizer", "attribute_ruler"} & set(nlp.pipe_names):
         raise ValueError(f"spaCy pipeline {str(pipeline)!r} does not tag parts of speech; it has {nlp.pipe_names}")
+    if phrase == "object" and nlp.lang == "en" and "parser" in nlp.pipe_names:
+        return [_objects(doc) for doc in nlp.pipe(captions)]
     return [_phrases(doc, PHRASES[phrase]) for doc in nlp.pipe(captions)]
 
 
@@ -97,3 +104,61 @@ def _phrases(doc, pattern: str) -> list[str]:
     tags = "".join({"NOUN": "N", "ADJ": "A"}.get(token.pos_, "-") for token in doc)  # one letter for each token
     found = [doc[match.start() : match.end()].text.lower() for match in re.finditer(pattern, tags)]
     return list(dict.fromkeys(found))
+
+
+@cache
+def _known() -> dict[str, frozenset[str]]:
+    """The words of object_words.yaml, by list; those with spaces stand between commas."""
+    lists = yaml.safe_load((files("itemkit") / "object_words.yaml").read_text(encoding="utf-8"))
+    return {
+        name: frozenset(map(str.strip, re.split(",|\\s" if "," not in text else ",", text)))
+        for name, text in lists.items()
+    }
+
+
+def _objects(doc) -> list[str]:
+    """The phrases of a parsed English caption that name things: runs of nouns that lead to nothing else."""
+    words = _words(doc)  # (text, part of speech)
+    found, run = [], []
+    for place, (text, kind) in enumerate([*words, ("", "")]):
+        if kind in ("NOUN", "PROPN"):
+            run.append((text, kind))
+            continue
+        while len(run) > 1 and run[0][1] == "PROPN" and run[-1][1] == "NOUN":
+            run.pop(0)  # the costume of Batman
+        if run and not _leads(words, place - len(run), place):
+            found.append(" ".join(word for word, _ in run))
+        run = []
+    return list(dict.fromkeys(found))
+
+
+def _words(doc) -> list[tuple[str, str]]:
+    """Words and parts of speech of a caption, compounds and what is joined by hyphens as one word."""
+    words = []
+    for token in doc:
+        joined = words and ("-" in (token.text, words[-1][0][-1:])) and not doc[token.i - 1].whitespace_
+        if joined:
+            words[-1] = (words[-1][0] + token.lower_, token.pos_ if token.text != "-" else words[-1][1])
+        elif not token.is_space:
+            words.append((token.lower_, token.pos_))
+    for length in (3, 2):
+        for place in range(len(words) - length, -1, -1):
+            text = " ".join(word for word, _ in words[place : place + length])
+            if {text, text.removesuffix("s"), text.removesuffix("es")} & _known()["compounds"]:
+                words[place : place + length] = [(text, "NOUN")]
+    return words
+
+
+def _leads(words: list[tuple[str, str]], start: int, end: int) -> bool:
+    """Whether the nouns from `start` to `end` only lead to an object, as in "on top of a bus" or "a photo of a dog"."""
+    if end - start > 1:
+        return False
+    word, before, after = (
+        words[start][0],
+        *([text for text, _ in part] for part in (words[:start], words[end : end + 2])),
+    )
+    of = after[:1] == ["of"] or after == ["up", "of"]
+    where = [text for text in before[-2:] if text not in ("the", "a", "an", "each")][-1:]
+    inside = bool(where) and where[0] in ("in", "on", "at", "to", "from", "during", "into", "by", "towards", "toward")
+    kinds = {name for name, known in _known().items() if word in known}
+    return bool((of and kinds & {"parts", "media", "places"}) or (inside and kinds & {"places", "times"}))

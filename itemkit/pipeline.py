@@ -33,7 +33,7 @@ BOX = ["x0", "y0", "x1", "y1"]
 
 
 def describe(
-    images: Dataset, captioner: Captioner, nouns: str | Path, cache: str | Path, phrase: str = "noun"
+    images: Dataset, captioner: Captioner, nouns: str | Path, cache: str | Path, phrase: str = "object"
 ) -> pd.DataFrame:
     """Write a caption for each distinct image, and name the objects of each caption.
 
@@ -42,7 +42,7 @@ def describe(
         captioner: writes the captions, for real and generated images alike.
         nouns: the spaCy pipeline of object_phrases: a folder or a package.
         cache: a folder for what the networks say.
-        phrase: "noun" or "modified noun".
+        phrase: one of captions.PHRASES.
 
     Returns:
         image_id, caption, phrases (a list), status ("ok" or "unreadable"), reason; a row for each distinct image. An
@@ -57,7 +57,7 @@ def describe(
     return pd.concat(tables, ignore_index=True)[["image_id", "caption", "phrases", "status", "reason"]]
 
 
-def name_objects(captions: list[str], nouns: str | Path, cache: str | Path, phrase: str = "noun") -> list[list[str]]:
+def name_objects(captions: list[str], nouns: str | Path, cache: str | Path, phrase: str = "object") -> list[list[str]]:
     """Return the object phrases of each caption, as captions.object_phrases finds them, and keep them.
 
     Args:
@@ -116,6 +116,7 @@ def true_captions(pictures: pd.DataFrame, known: pd.DataFrame, nouns: str | Path
         known[["generator", "content_id", "true_caption"]], on=["generator", "content_id"], how="left"
     )
     words = words.drop_duplicates("image_id", ignore_index=True).rename(columns={"true_caption": "caption"})
+    words["caption"] = words["caption"].fillna("")  # of a picture whose card does not know
     distinct = words["caption"].drop_duplicates()
     phrases = dict(zip(distinct, name_objects(distinct.tolist(), nouns, cache), strict=True))
     return words.assign(phrases=words["caption"].map(phrases))[columns]
@@ -138,7 +139,7 @@ def true_boxes(pictures: pd.DataFrame, known: pd.DataFrame, nouns: str | Path, c
         return pd.DataFrame(columns=columns)
     things = known.explode(["true_objects", "true_boxes"]).dropna(subset="true_boxes")
     distinct = things["true_objects"].drop_duplicates()
-    phrase = [phrases[-1] for phrases in name_objects(distinct.tolist(), nouns, cache)]
+    phrase = [phrases[-1] if phrases else "" for phrases in name_objects(distinct.tolist(), nouns, cache)]
     things["phrase"] = things["true_objects"].map(dict(zip(distinct, phrase, strict=True)))
     things[BOX] = things["true_boxes"].to_list()
     things = things.merge(pictures[["image_id", "generator", "content_id"]], on=["generator", "content_id"])

@@ -73,7 +73,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_a_later_notebook_gets_all_in_one_line_with_the_values_of_the_run(results, values):
     run = start(results, "06_robustness", values)
-    assert run.values["limit"] is None and run.values["box_threshold"] == 0.56 and run.values["phrase"] == "noun"
+    assert run.values["limit"] is None and run.values["box_threshold"] == 0.56 and run.values["phrase"] == "object"
     assert (
         run.track == "aligned" and run.sources == ["real", "smooth", "noisy"] and run.generators == ["smooth", "noisy"]
     )
@@ -179,7 +179,7 @@ def test_what_was_made_before_00_was_run_with_other_values_is_refused(results, v
 def test_a_notebook_whose_words_are_gone_says_so(results, values):
     make(results, values | {"phrase": "modified noun"}, "01_captions")
     with pytest.raises(
-        RecordError, match='02_misalignment was made with phrase = "noun", and 01_captions was run with'
+        RecordError, match='02_misalignment was made with phrase = "object", and 01_captions was run with'
     ):
         start(results, "03_train", values)
     make(results, values | {"phrase": "modified noun"}, "02_misalignment")

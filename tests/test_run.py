@@ -92,7 +92,7 @@ def test_a_wrong_profile_is_refused_before_anything_runs(project, values, messag
     assert not (project / "results").exists()
 
 
-@pytest.mark.parametrize("values", ["", "rate: 1", "limit: null", "seeds: null"])
+@pytest.mark.parametrize("values", ["", "rate: 1", "limit: null"])
 def test_an_empty_profile_and_null_are_fine_and_an_integer_serves_as_float(project, values):
     write_profile(project, values)
     assert len(plan("tiny", project)[1]) == 2

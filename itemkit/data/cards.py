@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from huggingface_hub import DatasetCard
+from yaml import YAMLError
 
 from itemkit.data.choices import check_names
 
@@ -15,6 +16,21 @@ REQUIRED_SECTIONS = {"long": SECTIONS, "wide": SECTIONS, "folder": ("Composition
 REQUIRED_COLUMNS = {"long": ("image", "generator"), "wide": ("content_id",), "folder": ()}
 TRUTH_COLUMNS = ("true_caption", "true_objects", "true_boxes")  # of a long data set; to check networks, never an input
 OPTIONAL_COLUMNS = {"long": ("content_id", "split", "label", *TRUTH_COLUMNS), "wide": ("split",), "folder": ()}
+KINDS = {  # of the entries of a card
+    "repo": (str,),
+    "revision": (str,),
+    "layout": (str,),
+    "generators": (list,),
+    "columns": (dict,),
+    "splits": (dict,),
+    "labels": (list,),
+    "configuration": (str, type(None)),
+    "pictures": (int, str),
+    "gigabytes": (int, float, str),
+    "streamed": (bool,),
+    "video": (bool,),
+    "unverified": (list,),
+}
 UNKNOWN = "unknown"  # what a card says where nobody has looked; the loader then says so, too
 
 
@@ -100,7 +116,12 @@ def read_card(path: str | Path) -> Card:
         ValueError: it lacks a licence, an entry or a section, or has an entry that nothing reads; each is named.
     """
     file = _find(path)
-    document = DatasetCard.load(file)
+    try:
+        document = DatasetCard.load(file)
+    except (ValueError, YAMLError) as error:  # its own message has no name
+        raise ValueError(
+            f"card {file} cannot be read ({' '.join(str(error).split())}); correct its first lines"
+        ) from None
     front = document.data.to_dict()
     block = dict(front.get("itemkit") or {})
     if lacking := _lacking(front, block, document.text):
@@ -110,8 +131,10 @@ def read_card(path: str | Path) -> Card:
     columns = REQUIRED_COLUMNS[block["layout"]] + OPTIONAL_COLUMNS[block["layout"]]
     check_names("entry of columns", block.get("columns", ()), columns)
     check_names("entry of splits", block.get("splits", ()), SPLITS)
+    _check_kinds(file, block)
     unknown = {"family": UNKNOWN, "year": UNKNOWN}
-    block["generators"] = {one["name"]: unknown | {"value": one["name"]} | one for one in block["generators"]}
+    generators = [one | {"name": str(one["name"])} for one in block["generators"]]  # YAML takes 2022 for a number
+    block["generators"] = {one["name"]: unknown | {"value": one["name"]} | one for one in generators}
     block |= {name: None for name in ("pictures", "gigabytes") if block.get(name) == UNKNOWN}
     license = front.get("license_name", "other") if front["license"] == "other" else front["license"]
     card = Card(name=file.parent.name, path=file.parent, license=str(license), **block)
@@ -125,6 +148,24 @@ def read_card(path: str | Path) -> Card:
     if len(card.labels) != 2:
         raise ValueError(f"card {file} has labels {card.labels!r}; expected two: of real images, and of generated ones")
     return card
+
+
+def _check_kinds(file: Path, block: dict) -> None:
+    """Raise a ValueError that names the first entry of another kind than the card's template has it."""
+    for name, kinds in KINDS.items():
+        if name in block and (not isinstance(block[name], kinds) or isinstance(block[name], bool) > (bool in kinds)):
+            expected = " or ".join(kind.__name__ for kind in kinds).replace("NoneType", "null")
+            raise ValueError(f"card {file}: itemkit.{name} is {block[name]!r}; expected a {expected}")
+    if odd := [one for one in block["generators"] if not isinstance(one, dict)]:
+        raise ValueError(
+            f"card {file}: a generator is {odd[0]!r}; expected lines such as {{name: sdxl, family: diffusion}}"
+        )
+    entries = [(name, *pair) for name in ("columns", "splits") for pair in block.get(name, {}).items()]
+    if odd := [one for one in entries if not isinstance(one[2], str)]:
+        name, ours, theirs = odd[0]
+        raise ValueError(
+            f"card {file}: itemkit.{name}.{ours} is {theirs!r}; expected a name, in quotes if it is a number"
+        )
 
 
 def _find(path: str | Path) -> Path:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import struct
 import warnings
 from itertools import islice
 from pathlib import Path
@@ -9,11 +10,21 @@ from pathlib import Path
 import imagehash
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
 from tqdm.auto import tqdm
 
 ALIGNED_QUALITY = 96  # of JPEG, 1 to 100: about that of ImageNet's photographs, and what later benchmarks agreed on
 PIXEL_LIMIT = 89_478_485  # Pillow's MAX_IMAGE_PIXELS: a quarter of a gigabyte as 24-bit RGB
+BROKEN = (ArithmeticError, AttributeError, LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error)
+TURNS = {  # EXIF orientation to what makes a picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 SUBSAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}  # Pillow's numbers for them
 
 
@@ -27,10 +38,19 @@ def image_id(encoded: bytes) -> str:
 
 
 def encoded_bytes(image: dict) -> bytes:
-    """Return the bytes of a cell of the image column, {"bytes", "path"}: its own, or those of the file it points to."""
+    """Return the bytes of a cell of the image column, {"bytes", "path"}: its own, or those of the file it points to.
+
+    Raises:
+        UnreadableImage: the file is not there, or may not be read.
+    """
     if image is None or (image["bytes"] is None and image["path"] is None):
         return b""
-    return Path(image["path"]).read_bytes() if image["bytes"] is None else image["bytes"]
+    if image["bytes"] is not None:
+        return image["bytes"]
+    try:
+        return Path(image["path"]).read_bytes()
+    except OSError as error:
+        raise UnreadableImage(f"its file cannot be read: {error}") from error
 
 
 def decode_image(
@@ -50,7 +70,7 @@ def decode_image(
     image = _open(encoded, pixel_limit)
     try:
         image.load()  # all of it: verify() passes on half a JPEG
-        return _as_rgb(ImageOps.exif_transpose(image), background)
+        return _as_rgb(_upright(image), background)
     except UnreadableImage:
         raise
     except Exception as error:  # decoders raise what they like on broken files, and no file may stop a run
@@ -124,7 +144,11 @@ def inspect_images(images) -> pd.DataFrame:
 
 
 def _facts(row: dict) -> dict:
-    encoded = encoded_bytes(row["image"])
+    try:
+        encoded = encoded_bytes(row["image"])
+        lost = ""
+    except UnreadableImage as error:
+        encoded, lost = b"", str(error)
     facts = {name: value for name, value in row.items() if name != "image"}
     facts |= {"format": "", "mode": "", "width": 0, "height": 0, "aspect_ratio": 0.0, "bytes": len(encoded)}
     facts |= {"quantization": 0.0, "subsampling": "", "progressive": False}
@@ -134,7 +158,7 @@ def _facts(row: dict) -> dict:
         facts |= {"format": header.format, "mode": header.mode}
         picture = decode_image(encoded)
     except UnreadableImage as error:
-        return facts | {"status": "unreadable", "reason": str(error)}
+        return facts | {"status": "unreadable", "reason": lost or str(error)}
     facts |= {"width": picture.width, "height": picture.height, "aspect_ratio": picture.width / picture.height}
     facts["pixel_hash"] = hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()[:16]
     facts["perceptual_hash"] = str(imagehash.phash(picture))
@@ -166,6 +190,15 @@ def _open(encoded: bytes, pixel_limit: int) -> Image.Image:
     if image.width * image.height > pixel_limit:
         raise UnreadableImage(f"{image.width} x {image.height} pixels, more than the limit of {pixel_limit}")
     return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The picture as its EXIF orientation says; whatever else a file carries beside its pixels may be broken."""
+    try:
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except BROKEN:  # EXIF is written by any camera and editor, and read only for this
+        turn = None
+    return image if turn is None else image.transpose(turn)
 
 
 def _as_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:

@@ -61,6 +61,36 @@ def generator_of(card: Card, names: dict[Hashable, str], value: Hashable, label:
     return source
 
 
+REAL_WORDS = {"real", "human", "authentic", "natural", "genuine", "photo", "photograph"}
+GENERATED_WORDS = {"fake", "generated", "ai", "aigenerated", "synthetic", "artificial"}
+
+
+def label_values(card: Card, feature: object, values: list) -> list:
+    """Return the labels of rows as the card writes them.
+
+    Args:
+        card: of the data set.
+        feature: of the label column. If it is a ClassLabel, with a name for each number, the card may use either.
+        values: of the rows.
+
+    Raises:
+        ValueError: the card uses numbers, and the data set calls that of real images fake, or the other way round.
+    """
+    names = getattr(feature, "names", None)
+    if not names:
+        return values
+    if set(card.labels) <= set(names):
+        return [names[value] if isinstance(value, int) and 0 <= value < len(names) else value for value in values]
+    for label, wrong, what in zip(card.labels, (GENERATED_WORDS, REAL_WORDS), ("real", "generated"), strict=True):
+        name = names[label] if isinstance(label, int) and 0 <= label < len(names) else ""
+        if _letters(name) in wrong:
+            raise ValueError(
+                f"card {card.name} says that label {label} is {what}, but the data set calls it {name!r}; correct `labels` "
+                "of the card: first that of real images, then that of generated ones"
+            )
+    return values
+
+
 def part_splits(card: Card, parts: list[str]) -> dict[str, str]:
     """Return the split that each part of a data set is, by its name; nothing if a column or a hash decides.
 

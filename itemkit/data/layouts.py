@@ -1,5 +1,8 @@
 """Read a data set in wide, long or folder layout, whole or its first rows: pictures, and what is known of each."""
 
+import glob
+import os
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -13,10 +16,12 @@ from itemkit.data.cards import SPLITS, TRUTH_COLUMNS, Card
 from itemkit.data.choices import check_names
 from itemkit.data.hub import HubError, explained, fetch, is_commit, local_folder
 from itemkit.data.images import UnreadableImage, encoded_bytes, image_id, middle_frame
-from itemkit.data.labels import generator_names, generator_of, part_splits, split_of
+from itemkit.data.labels import generator_names, generator_of, label_values, part_splits, split_of
 from itemkit.data.stream import first_rows
 
 STREAM = 1  # raise it when first_rows changes its result: the library cannot see that and would keep the old one
+
+HIDDEN = {"@eaDir", "__MACOSX", "__pycache__", "Thumbs.db", "desktop.ini"}  # beside pictures, and none
 
 Rows = tuple[datasets.Dataset, pd.DataFrame]  # image; label, generator, content_id, split of each
 
@@ -100,6 +105,8 @@ def _read_tables(card: Card) -> Rows:
         if not _is_here(card):
             print(f"fetching {card.summary}", flush=True)
         folder = fetch(card.repo, card.revision, "dataset")
+    if cache and glob.has_magic(str(folder)):
+        folder = _linked(folder, cache / "files")
     parts = datasets.load_dataset(str(folder), card.configuration, cache_dir=cache and str(cache))
     read, splits = _read_wide if card.layout == "wide" else _read_long, part_splits(card, list(parts))
     rows = [one for name, part in parts.items() for one in read(card, part, splits.get(name))]
@@ -107,13 +114,25 @@ def _read_tables(card: Card) -> Rows:
     return datasets.concatenate_datasets(images), pd.concat(facts, ignore_index=True)
 
 
+def _linked(folder: Path, place: Path) -> Path:
+    """A folder of links to the files of another one, in whose path the library would take brackets for a pattern."""
+    for file in (file for file in folder.rglob("*") if file.is_file()):
+        link = place / file.relative_to(folder)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(file)
+    return place
+
+
 def _read_long(card: Card, part: datasets.Dataset, split: str | None) -> list[Rows]:
     """One row for each image."""
     images = _images(card, part, card.columns["image"])
     facts = _facts(card, part, images, split)
     names = generator_names(card, part.features.get(card.columns["generator"]))
-    values = facts["generator"].tolist()
-    labels = facts["label"].tolist() if "label" in facts else [None] * len(values)
+    values = facts["generator"].where(facts["generator"].notna(), None).tolist()
+    labels = [None] * len(values)
+    if "label" in facts:
+        labels = label_values(card, part.features[card.columns["label"]], facts["label"].tolist())
     sources = [generator_of(card, names, value, label) for value, label in zip(values, labels, strict=True)]
     unknown = [value for value, source in zip(values, sources, strict=True) if source is None]
     check_names(f"value of card {card.name} for a generator:", unknown, names)
@@ -131,24 +150,26 @@ def _read_folder(card: Card, generators: list[str]) -> Rows:
     """A folder real/ and one for each generator; metadata.csv may give content_id and split of some files."""
     root = card.folder
     folders = sorted(path.name for path in root.iterdir() if path.is_dir())
-    sources = {name: folder for name, folder in card.values.items() if name in ("real", *generators)}
+    sources = {name: str(folder) for name, folder in card.values.items() if name in ("real", *generators)}
     check_names(f"folder of card {card.name}:", sources.values(), folders)
-    files = [
-        (file, name)
-        for name, folder in sources.items()
-        for file in sorted((root / folder).rglob("*"))
-        if file.is_file() and not file.name.startswith(".")
-    ]
-    facts = pd.DataFrame(
-        {"generator": [name for _, name in files], "content_id": [file.stem for file, _ in files]},
-        index=[file.relative_to(root).as_posix() for file, _ in files],
+    files = [(file, name) for name, folder in sources.items() for file in _pictures(root / folder)]
+    if empty := [folder for name, folder in sources.items() if name not in {name for _, name in files}]:
+        raise ValueError(
+            f"folder {root / empty[0]} holds no files; put pictures into it, or take it out of card {card.name}"
+        )
+    names = pd.DataFrame(
+        [
+            (name, _name(Path(file.stem)), _name(file.relative_to(root / sources[name]).with_suffix("")))
+            for file, name in files
+        ],
+        columns=["generator", "stem", "path"],
+        index=[_name(file.relative_to(root)) for file, _ in files],
     )
-    said = pd.DataFrame(columns=["content_id", "split"], dtype=str)
-    if (root / "metadata.csv").is_file():
-        said = pd.read_csv(root / "metadata.csv", dtype=str).set_index("file_name").reindex(columns=said.columns)
-        said = said.astype(str)  # a column that is not there would be one of numbers
-        others = [file for file in said.index if file.split("/")[0] not in sources.values()]
-        check_names(f"file of {root / 'metadata.csv'}:", said.index.drop(others), facts.index)
+    # A name that stands in two folders of one source, as cat/0 and dog/0, is no content by itself.
+    several = names.groupby(["generator", "stem"])["path"].nunique().gt(1).any()
+    facts = names[["generator"]].assign(content_id=names["path" if several else "stem"])
+    others = {str(folder) for folder in [*card.values.values(), *folders]} - set(sources.values())
+    said = _read_metadata(root / "metadata.csv", facts.index, others)
     facts["content_id"] = said["content_id"].reindex(facts.index).fillna(facts["content_id"])
     facts["split"] = said["split"].reindex(facts.index).fillna(facts["content_id"].map(split_of))
     check_names(f"split of {root / 'metadata.csv'}:", facts["split"].unique(), SPLITS)
@@ -157,11 +178,74 @@ def _read_folder(card: Card, generators: list[str]) -> Rows:
     return images, _labelled(facts)
 
 
+def _pictures(folder: Path) -> list[Path]:
+    """The files below a folder, in order, through links, without what systems and Jupyter hide beside pictures."""
+    found, seen = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [name for name in folders if name not in HIDDEN and not name.startswith(".") and real not in seen]
+        seen.add(real)
+        for name in names:
+            if not name.startswith(".") and name not in HIDDEN:
+                try:
+                    name.encode()
+                except UnicodeEncodeError:
+                    raise ValueError(
+                        f"the name of {os.fsencode(os.path.join(place, name))!r} is no UTF-8; rename it"
+                    ) from None
+                found.append(Path(place, name))
+    return sorted(found)
+
+
+def _name(path: Path) -> str:
+    return unicodedata.normalize("NFC", path.as_posix())
+
+
+def _read_metadata(path: Path, files: pd.Index, others: set[str]) -> pd.DataFrame:
+    """What metadata.csv says of files: content_id and split by file name; of those in `others` it may speak, too."""
+    columns = ["content_id", "split"]
+    if not path.is_file():
+        return pd.DataFrame(columns=columns, dtype=str)
+    try:
+        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig")
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise ValueError(f"{path} is no table in UTF-8, separated by commas ({error})") from None
+    if "file_name" not in table:
+        raise ValueError(f"{path} has no column file_name, separated by commas; its first line is {', '.join(table)!r}")
+    named = (
+        table["file_name"].fillna("").str.replace("\\", "/").str.removeprefix("./").map(lambda name: _name(Path(name)))
+    )
+    for line, (name, twice) in enumerate(zip(named, named.duplicated(), strict=True), start=2):
+        if twice:
+            raise ValueError(f"{path}, line {line}: {name!r} stands there twice; remove one of the lines")
+        if name not in files and name.split("/")[0] not in others:
+            raise ValueError(
+                f"{path}, line {line}: there is no file {name!r}; write it as seen from that folder, as real/a.png"
+            )
+    return table.set_index(named).reindex(columns=columns).astype(str).replace("nan", None)
+
+
 def _images(card: Card, part: datasets.Dataset, column: str) -> datasets.Dataset:
     check_names(f"column of card {card.name}:", [column], part.column_names)
     images = part.select_columns([column]).rename_columns({column: "image"})
+    if isinstance(images.features["image"], datasets.Value) and images.features["image"].dtype in (
+        "string",
+        "large_string",
+    ):
+        folder = str(card.folder) if card.is_local else ""
+        images = images.map(_from_card, fn_kwargs={"folder": folder, "card": card.name}, desc="paths")
     kind = datasets.Video if isinstance(part.features[column], datasets.Video) else datasets.Image
     return images.cast_column("image", kind(decode=False))
+
+
+def _from_card(row: dict, folder: str, card: str) -> dict:
+    """The path of a picture, which a table gives as seen from the card."""
+    path = row["image"] or ""
+    if "://" in path:
+        raise ValueError(
+            f"card {card}: the column of images holds addresses such as {path}; download them, and give paths"
+        )
+    return {"image": os.path.join(folder, path) if path else None}
 
 
 def identified(card: Card, images: datasets.Dataset) -> datasets.Dataset:
@@ -173,7 +257,10 @@ def identified(card: Card, images: datasets.Dataset) -> datasets.Dataset:
 
 
 def _middle_frame(row: dict) -> dict:
-    clip = encoded_bytes(row["image"])
+    try:
+        clip = encoded_bytes(row["image"])
+    except UnreadableImage:
+        return {}
     try:
         return {"image": {"bytes": middle_frame(clip), "path": None}}
     except UnreadableImage:
@@ -181,7 +268,10 @@ def _middle_frame(row: dict) -> dict:
 
 
 def _identify(row: dict) -> dict:
-    return {"image_id": image_id(encoded_bytes(row["image"]))}
+    try:
+        return {"image_id": image_id(encoded_bytes(row["image"]))}
+    except UnreadableImage as error:  # its file is not there: its row stays, under the id of what is said of it
+        return {"image_id": image_id(str(error).encode())}
 
 
 def _facts(card: Card, part: datasets.Dataset, images: datasets.Dataset, split: str | None) -> pd.DataFrame:
@@ -189,6 +279,12 @@ def _facts(card: Card, part: datasets.Dataset, images: datasets.Dataset, split: 
     columns = {theirs: ours for ours, theirs in card.columns.items() if ours != "image"}
     check_names(f"column of card {card.name}:", columns, part.column_names)
     facts = part.select_columns(list(columns)).to_pandas().rename(columns=columns)
+    for name in ("content_id", "split", "label", *(["generator"] if "label" not in facts else [])):
+        if name in facts and (empty := facts[name].isna()).any():
+            raise ValueError(
+                f"card {card.name}: column {card.columns[name]!r} is empty in {empty.sum()} rows, first in row "
+                f"{int(empty.to_numpy().argmax()) + 1}; fill it, or take {name} out of the card's columns"
+            )
     contents = facts["content_id"].astype(str) if card.has_contents else identified(card, images)["image_id"][:]
     facts["content_id"] = contents
     if "split" not in facts:

@@ -56,8 +56,8 @@ def load_images(
         card: as read_card returns it; one of the hub as pin returns it.
         splits: of "train", "validation", "test"; None for all.
         generators: names of the card; None for all. Real images always stay.
-        limit: the first so many content ids of each split, with all their images, so that each keeps its pair; of a
-            card without content ids the first so many images of each split and generator.
+        limit: the first so many content ids of each split that all sources show, with all their images, so that each
+            keeps its pair; where sources do not share as many, the first so many of each split and source.
         truth: add those of true_caption, true_objects and true_boxes that the card names. They tell whether a network
             is right, and are never an input: prompts on one side and captions on the other tell the classes apart.
 
@@ -84,14 +84,39 @@ def load_images(
     kept = ~_in_a_later_split(card, facts)
     kept &= facts["split"].isin(splits) & facts["generator"].isin(["real", *generators])
     if limit is not None:
-        groups = ["split"] if card.has_contents else ["split", "generator"]
-        first = facts[kept].drop_duplicates("content_id").groupby(groups).head(limit)["content_id"]
-        kept &= facts["content_id"].isin(first)
+        kept &= _within(limit, facts[kept]).reindex(facts.index, fill_value=False)
     rows = kept.to_numpy().nonzero()[0]
     facts = facts.iloc[rows].reset_index(drop=True)
     facts = facts if truth else facts.drop(columns=[name for name in TRUTH_COLUMNS if name in facts])
     images = identified(card, table.select(rows))
+    _warn_of_contradictions(card, images["image_id"][:], facts)
     return datasets.concatenate_datasets([images, datasets.Dataset.from_pandas(facts)], axis=1)
+
+
+def _within(limit: int, facts: pd.DataFrame) -> pd.Series:
+    """Whether a row is of the first `limit` contents of its split that all sources show, or else of those of its source."""
+    sources = facts.groupby("split")["generator"].transform("nunique")
+    shared = facts.groupby(["split", "content_id"])["generator"].transform("nunique") == sources
+    enough = (
+        facts[shared].groupby("split")["content_id"].nunique().reindex(facts["split"].unique(), fill_value=0) >= limit
+    )
+    paired = facts["split"].map(enough)
+    group = facts["generator"].where(~paired, "all sources")
+    chosen = facts[shared | ~paired].assign(group=group).drop_duplicates(["split", "group", "content_id"])
+    chosen = chosen.groupby(["split", "group"]).head(limit)
+    wanted = pd.MultiIndex.from_frame(chosen[["split", "group", "content_id"]])
+    return pd.Series(pd.MultiIndex.from_arrays([facts["split"], group, facts["content_id"]]).isin(wanted), facts.index)
+
+
+def _warn_of_contradictions(card: Card, image_ids: list[str], facts: pd.DataFrame) -> None:
+    labels = facts["label"].groupby(image_ids).nunique()
+    if len(both := labels.index[labels > 1]):
+        sources = facts["generator"][pd.Series(image_ids).eq(both[0]).to_numpy()].unique()
+        warnings.warn(
+            f"card {card.name}: {len(both)} pictures stand as real and as generated; the first, {both[0]}, as "
+            f"{' and as '.join(sources)}",
+            stacklevel=3,
+        )
 
 
 def _in_a_later_split(card: Card, facts: pd.DataFrame) -> pd.Series:

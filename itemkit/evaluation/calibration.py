@@ -25,9 +25,10 @@ def choose_threshold(label: np.ndarray, score: np.ndarray) -> float:
         label, score: (N,) as for detection_metrics; score in [0, 1].
 
     Raises:
-        ValueError: as detection_metrics.
+        ValueError: as detection_metrics, or scores outside [0, 1].
     """
     label, score = check_rows(label, score)
+    _check_probability(score)
     false_positive_rate, true_positive_rate, scores = roc_curve(label, score, drop_intermediate=False)
     best = np.argmax(true_positive_rate - false_positive_rate)
     edges = np.append(scores.clip(max=1), 0)  # the first of scores is infinite: nothing is called generated

@@ -20,12 +20,23 @@ import yaml
 from filelock import FileLock, Timeout
 
 from itemkit.notebooks import PLAIN, STEPS, NotebookError, declared
+from itemkit.running.values import check_value
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 class RunError(Exception):
     """A run that cannot start or did not finish; its message is what the terminal shows."""
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """YAML in which no key may stand twice: the second value would win without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := [key for place, key in enumerate(keys) if key in keys[:place]]:
+            raise yaml.YAMLError(f"{twice[0]!r} stands there twice")
+        return super().construct_mapping(node, deep)
 
 
 def read_profile(path: Path, is_base: bool = False) -> dict[str, object]:
@@ -39,7 +50,9 @@ def read_profile(path: Path, is_base: bool = False) -> dict[str, object]:
         known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
         raise RunError(f"unknown profile {path.stem!r}; expected one of: {known}")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = yaml.load(path.read_text(encoding="utf-8"), _OnceLoader) or {}
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path.name} is not UTF-8 ({error}); save it as such") from None
     except yaml.YAMLError as error:
         raise RunError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict) or not all(isinstance(value, PLAIN) for value in values.values()):
@@ -55,7 +68,7 @@ def read_profile(path: Path, is_base: bool = False) -> dict[str, object]:
 
 
 def check(values: dict[str, object], defaults: dict[str, object], profile: str) -> None:
-    """Refuse a name that no notebook declares, and a value of another type than its default.
+    """Refuse a name that no notebook declares, and a value that it cannot have.
 
     Raises:
         RunError: naming the parameter, and what was expected.
@@ -70,6 +83,10 @@ def check(values: dict[str, object], defaults: dict[str, object], profile: str) 
             raise RunError(
                 f"{name} is {value!r} in {profile}.yaml; expected a {type(default).__name__}, as {default!r}"
             )
+        try:
+            check_value(name, value)
+        except ValueError as error:
+            raise RunError(f"{profile}.yaml: {error}") from None
 
 
 def plan(profile: str, root: Path = ROOT) -> tuple[Path, list[tuple[Path, dict[str, object]]]]:
@@ -164,12 +181,22 @@ def execute(notebook: Path, output: Path, parameters: dict[str, object]) -> None
     options |= {"stderr_file": sys.stderr, "progress_bar": False}  # the notebooks' own bars say how far they are
     options |= {"extra_arguments": ["--IPKernelApp.log_level=CRITICAL"]}  # no advice on encryption: it is one machine
     try:
-        os.environ["ITEMKIT_RUN"] = "run_all.sh"  # a notebook notes who ran it
-        papermill.execute_notebook(notebook, output, parameters, **options)
+        with _said_who_runs():
+            papermill.execute_notebook(notebook, output, parameters, **options)
     except papermill.PapermillExecutionError as error:
         raise RunError(f"{notebook.name} failed: {error.ename}: {error.evalue}\n  see {output}") from None
     except RuntimeError as error:  # the kernel did not start, or was killed, most often for want of memory
         raise RunError(f"{notebook.name} stopped: {error}\n  see {output}") from None
+
+
+@contextmanager
+def _said_who_runs() -> Iterator[None]:
+    """Let a notebook know that it is not run by hand: its kernel sees the variables of this process."""
+    os.environ["ITEMKIT_RUN"] = "run_all.sh"
+    try:
+        yield
+    finally:
+        del os.environ["ITEMKIT_RUN"]
 
 
 def clear(results: Path, number: str) -> None:
