@@ -60,6 +60,18 @@ def cross_generator(
             bar.update(len(wanted))
 
 
+def contents_in_turn(rows: pd.DataFrame) -> pd.Index:
+    """Return the content ids of rows so that sources take turns: the first so many hold pictures of each.
+
+    Args:
+        rows: generator and content_id of each picture. Where all sources show the same contents in the same order, this is
+            that order.
+    """
+    first = rows.drop_duplicates(["generator", "content_id"])
+    turn = first.groupby("generator").cumcount().groupby(first["content_id"], sort=False).min()
+    return turn.sort_values(kind="stable").index
+
+
 def train(
     features: np.ndarray,
     label: np.ndarray,

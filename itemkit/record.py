@@ -101,6 +101,21 @@ def hands(results: str | Path) -> list[str]:
     return sentences
 
 
+def nothing_to_train(results: str | Path) -> str:
+    """Say why no head can be trained on the pictures of a run, by what 00_data noted; empty if there can."""
+    facts = read_record(results)["steps"].get("00_data", {}).get("facts", {})
+    few, generators = facts.get("too_few", {}), facts.get("card", {}).get("generators", {})
+    return "; ".join(few.values()) if few and set(few) >= set(facts.get("generators", generators)) else ""
+
+
+def forget(results: str | Path, steps: Iterable[str]) -> None:
+    """Take the notes of notebooks out of the record, since what they made belongs to another run."""
+    with FileLock(Path(results, ".record.lock")):
+        record = read_record(results)
+        record["steps"] = {step: note for step, note in record["steps"].items() if step not in set(steps)}
+        _write(Path(results), record["steps"])
+
+
 class Run:
     """A folder of results, opened for one notebook, or without `step` to be looked at.
 
@@ -126,6 +141,8 @@ class Run:
         if step == STEPS[-1]:  # the report shows what there is
             before = [one for one in STEPS if one in self.steps and one != step]
         self._check(before)
+        if "03_train" <= (step or "") < STEPS[-1] and (reason := nothing_to_train(results)):
+            raise RecordError(f"there is nothing to train, and {step} has nothing to show: {reason}")
         self.values = {name: value for one in before for name, value in self.steps[one]["values"].items()}
         if step is not None:
             own = self._own_values(namespace or {})
@@ -314,6 +331,10 @@ class Run:
         for kept in ("files", "said"):
             self.__dict__.pop(kept, None)  # read anew when they are asked for
 
+    def tell(self, name: str, fact) -> None:
+        """Note a fact, as JSON has it, that other notebooks and the page may ask for."""
+        self._note["facts"][name] = fact
+
     def table(self, frame: pd.DataFrame, name: str, claim: str = "", float_format: str = ".3f"):
         """Save a table with its claim, as report.save_table does, and return it as the report shows it."""
         return save_table(frame, self.folder / "tables", name, claim, float_format)
@@ -405,8 +426,7 @@ class Run:
         with FileLock(self.folder / ".record.lock"):  # two notebooks may be open side by side
             steps = read_record(self.folder)["steps"] | {self.step: self._note}
             steps = {step: steps[step] for step in STEPS if step in steps}
-            with whole(self.folder / "record.json") as part:
-                part.write_text(json.dumps({"format": FORMAT, "steps": steps}, indent=2) + "\n", encoding="utf-8")
+            _write(self.folder, steps)
         self.steps = steps
 
     def _fact(self, name: str, owner: str, find: Callable[[], dict]) -> None:
@@ -433,6 +453,11 @@ class Run:
     @property
     def _settings(self) -> dict:
         return {name: self.values[name] for name in ("device", "dtype", "batch_size")}
+
+
+def _write(folder: Path, steps: dict[str, dict]) -> None:
+    with whole(folder / "record.json") as part:
+        part.write_text(json.dumps({"format": FORMAT, "steps": steps}, indent=2) + "\n", encoding="utf-8")
 
 
 def _made(note: dict) -> str:

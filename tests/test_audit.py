@@ -12,7 +12,7 @@ from sklearn.model_selection import KFold, cross_val_score
 
 from itemkit.data.images import image_id, inspect_images
 from itemkit.evaluation import audit
-from itemkit.evaluation.audit import FACTS, LEAK, SUSPECT, TOO_FEW, duplicates, leak_audit
+from itemkit.evaluation.audit import FACTS, LEAK, SUSPECT, TOO_FEW, contradictions, duplicates, leak_audit, too_few
 
 ALIKE = {"format": "PNG", "mode": "RGB", "width": 64, "height": 64, "aspect_ratio": 1.0, "quantization": 0.0}
 ALIKE |= {"subsampling": "", "progressive": False, "bytes": 5000, "status": "ok"}
@@ -230,3 +230,35 @@ def test_all_pairs_are_compared_block_by_block(monkeypatch, distance):
 def test_a_distance_out_of_range_is_refused():
     with pytest.raises(ValueError, match="distance 65; expected 0 to 64 bits"):
         duplicates(pictures(("train", b"")), distance=65)
+
+
+# too few, and under both labels
+
+
+def test_what_is_lacking_to_train_is_said_for_each_generator():
+    counts = {("real", "train"): 25, ("real", "validation"): 20, ("gan", "train"): 30, ("gan", "validation"): 22}
+    counts |= {("flux", "train"): 30, ("flux", "validation"): 10, ("none", "test"): 5}
+    rows = [(source, split, "ok") for (source, split), count in counts.items() for _ in range(count)]
+    files = pd.DataFrame(rows, columns=["generator", "split", "status"])
+    assert too_few(files) == {
+        "flux": "flux has 10 pictures to validate on; 20 are needed: add pictures, or set splits in metadata.csv",
+        "none": "none has 0 pictures to train on and 0 pictures to validate on; 20 are needed: add pictures, or set splits in metadata.csv",
+    }
+    files.loc[files.generator == "real", "status"] = "unreadable"
+    assert too_few(files)["gan"].startswith(
+        "real has 0 pictures to train on and 0 pictures to validate on; 20 are needed"
+    )
+    assert set(too_few(files[files.generator != "real"])) == {"gan", "flux", "none"}
+
+
+def test_a_picture_under_both_labels_is_found_by_its_pixels():
+    rows = [
+        ("1", "real", 0, "x", "ok"),
+        ("2", "gan", 1, "x", "ok"),
+        ("3", "gan", 1, "y", "ok"),
+        ("4", "real", 0, "z", "ok"),
+    ]
+    files = pd.DataFrame(rows, columns=["image_id", "generator", "label", "pixel_hash", "status"])
+    files = files.assign(content_id="a", split="train")
+    assert contradictions(files).image_id.tolist() == ["1", "2"]
+    assert contradictions(files[files.pixel_hash != "x"]).empty

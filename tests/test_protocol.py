@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from itemkit import head, protocol
-from itemkit.protocol import Setting, cross_generator, train
+from itemkit.protocol import Setting, contents_in_turn, cross_generator, train
 
 
 def rows(seed=0, n=60):
@@ -117,3 +117,10 @@ def test_a_head_sees_no_picture_of_another_generator_and_none_to_be_tested_on(pi
 
 def test_without_settings_there_is_nothing(tmp_path):
     assert list(cross_generator({}, [0], tmp_path)) == []
+
+
+def test_the_first_contents_hold_both_classes_whatever_the_order_of_rows():
+    paired = pd.DataFrame({"generator": ["real", "gan"] * 3, "content_id": ["c", "c", "a", "a", "b", "b"]})
+    assert list(contents_in_turn(paired)) == ["c", "a", "b"]
+    apart = pd.DataFrame({"generator": ["real"] * 3 + ["gan"] * 3, "content_id": list("abcxyz")})
+    assert list(contents_in_turn(apart)) == ["a", "x", "b", "y", "c", "z"]

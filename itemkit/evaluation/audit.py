@@ -92,6 +92,50 @@ def duplicates(files: pd.DataFrame, distance: int = DISTANCE) -> pd.DataFrame:
     return found.sort_values(["kind", "distance"], kind="stable", ignore_index=True)
 
 
+def too_few(files: pd.DataFrame, minimum: int = MINIMUM_ROWS) -> dict[str, str]:
+    """Say of each generator that no head can be trained on what it lacks.
+
+    Args:
+        files: what inspect_images returned, of a single track.
+        minimum: readable pictures that real images and those of the generator need in each of the splits train and
+            validation.
+
+    Returns:
+        A sentence for each generator that lacks something, by its name; empty if all can be trained on.
+    """
+    counts = pd.crosstab(files["generator"], files["split"], values=files["status"].eq("ok"), aggfunc="sum")
+    counts = counts.reindex(columns=["train", "validation"]).fillna(0).astype(int)
+    uses = {"train": "pictures to train on", "validation": "pictures to validate on"}
+    lacks = {
+        source: [
+            f"{counts.loc[source, split]} {use}" for split, use in uses.items() if counts.loc[source, split] < minimum
+        ]
+        for source in counts.index
+    }
+    real = lacks.pop("real", ["no pictures"])
+    sentences = {}
+    for source in (one for one in files["generator"].unique() if one != "real"):
+        lacking = [(name, " and ".join(found)) for name, found in (("real", real), (source, lacks[source])) if found]
+        if lacking:
+            told = ", and ".join(f"{name} has {found}" for name, found in lacking)
+            sentences[source] = f"{told}; {minimum} are needed: add pictures, or set splits in metadata.csv"
+    return sentences
+
+
+def contradictions(files: pd.DataFrame) -> pd.DataFrame:
+    """Pictures that stand as real and as generated, by their pixels.
+
+    Args:
+        files: what inspect_images returned, of a single track; unreadable images are left out.
+
+    Returns:
+        pixel_hash, image_id, generator, content_id, split of each row of such a picture.
+    """
+    readable = _readable(files, ["label", "pixel_hash", "generator", "content_id", "split"])
+    both = readable.groupby("pixel_hash")["label"].transform("nunique") > 1
+    return readable.loc[both, ["pixel_hash", "image_id", "generator", "content_id", "split"]].sort_values("pixel_hash")
+
+
 def count_pictures(files: pd.DataFrame) -> pd.DataFrame:
     """How many pictures of each source there are, and how many contents it shares with the real ones.
 

@@ -82,16 +82,23 @@ def leaks(leaks: pd.DataFrame, folds: int, suspect: float, leak: float) -> str:
     return f"{claim} ROC AUC without a look at pixels, mean of {folds} folds; suspect from {suspect}, leak from {leak}."
 
 
-def copies(copies: pd.DataFrame, pairs: pd.DataFrame, distance: int) -> str:
-    """Of 00_duplicates: whether a picture stands in two splits."""
+def copies(copies: pd.DataFrame, pairs: pd.DataFrame, distance: int, contradictions: pd.DataFrame) -> str:
+    """Of 00_duplicates: whether a picture stands in two splits, or under both labels."""
     total = copies.drop(columns=["split", "other"]).sum()
     same = int((pairs["content_id"] == pairs["other_content_id"]).sum())
     copied = f"{total.exact} pairs are one picture in two splits" if total.exact else "No picture stands in two splits"
     return (
         f"{copied}: of {total.pairs:,} pairs {total.exact} have equal pixels, and {total.near} look alike (perceptual "
         f"hashes at most {distance} of 64 bits apart), {total.both_real} of these with both pictures real and {same} with "
-        "one content id."
+        f"one content id.{_both_labels(contradictions)}"
     )
+
+
+def _both_labels(contradictions: pd.DataFrame) -> str:
+    if contradictions.empty:
+        return ""
+    count, first = contradictions["pixel_hash"].nunique(), contradictions.iloc[0]
+    return f" {count} pictures stand under both labels, the first as {first.image_id} of {first.generator}: one of them is wrong."
 
 
 def words(counted: pd.DataFrame) -> str:

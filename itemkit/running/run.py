@@ -205,9 +205,23 @@ def clear(results: Path, number: str) -> None:
     One that it no longer makes would stay on the page, and would be compared with the reference as if this run had
     made it.
     """
-    for folder in ("tables", "figures"):
+    for folder in ("tables", "figures", "notebooks"):
         for path in (results / folder).glob(f"{number}_*.*"):
             path.unlink()
+    if number == "04":
+        (results / "verdict.txt").unlink(missing_ok=True)
+
+
+def _left_out(results: Path, steps: list[str]) -> list[str]:
+    """The notebooks that have nothing to show since no head can be trained; says why, and forgets what they once noted."""
+    from itemkit.record import MAKES, forget, nothing_to_train
+
+    reason = nothing_to_train(results) if (results / "record.json").exists() else ""
+    left_out = [step for step in steps if step not in list(MAKES)[:3]] if reason else []
+    if reason:
+        print(f"  {reason}", flush=True)
+        forget(results, left_out)
+    return left_out
 
 
 def run(profile: str, root: Path = ROOT, make_reference: bool = False) -> Path:
@@ -226,7 +240,7 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False) -> Path:
         reference = results.parent / "reference"
         if (kept := profile_of(reference) or results.name) != results.name:
             raise RunError(f"the reference is a run of {kept}; remove {reference} to make one of {results.name}")
-    everything = all_values(steps)
+    everything, left_out = all_values(steps), []
     ready(everything, root)
     with locked(results):
         for number, (notebook, parameters) in enumerate(steps, start=1):
@@ -234,7 +248,12 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False) -> Path:
                 print(f"{reference}: {len(write_reference(results, reference))} files written")
             print(f"[{number}/{len(steps)}] {notebook.stem}", flush=True)
             clear(results, notebook.name[:2])
+            if notebook.stem in left_out:
+                print("  left out, since there is nothing to train", flush=True)
+                continue
             execute(notebook, results / "notebooks" / notebook.name, parameters)
+            if notebook.stem == "00_data":
+                left_out = _left_out(results, [step.stem for step, _ in steps[:-1]])
     return results
 
 

@@ -87,7 +87,7 @@ def check_value(name: str, value: object) -> None:
 
 
 def _check_list(name: str, value: object) -> None:
-    if not isinstance(value, list):
+    if type(value) is not list:
         raise ValueError(f"{name} is {value!r}; expected a list, such as [{value}]")
     if not value:
         raise ValueError(f"{name} is empty; expected a list of one at least")
