@@ -60,16 +60,16 @@ def cross_generator(
             bar.update(len(wanted))
 
 
-def contents_in_turn(rows: pd.DataFrame) -> pd.Index:
-    """Return the content ids of rows so that sources take turns: the first so many hold pictures of each.
+def turns(rows: pd.DataFrame) -> pd.Series:
+    """Return at which turn each row comes in if sources take turns, a content each time: the first so many hold all of them.
 
     Args:
-        rows: generator and content_id of each picture. Where all sources show the same contents in the same order, this is
-            that order.
+        rows: generator and content_id of each picture. A content that several sources show comes when the first of them
+            would; where all show the same ones in the same order, its turn is its place.
     """
     first = rows.drop_duplicates(["generator", "content_id"])
-    turn = first.groupby("generator").cumcount().groupby(first["content_id"], sort=False).min()
-    return turn.sort_values(kind="stable").index
+    turn = first.groupby("generator").cumcount().groupby(first["content_id"]).min()
+    return rows["content_id"].map(turn)
 
 
 def train(

@@ -101,11 +101,17 @@ def hands(results: str | Path) -> list[str]:
     return sentences
 
 
-def nothing_to_train(results: str | Path) -> str:
-    """Say why no head can be trained on the pictures of a run, by what 00_data noted; empty if there can."""
+def without_data(results: str | Path) -> dict[str, str]:
+    """Say which notebooks have nothing to show of the pictures that 00_data counted, and why; empty if all have."""
     facts = read_record(results)["steps"].get("00_data", {}).get("facts", {})
-    few, generators = facts.get("too_few", {}), facts.get("card", {}).get("generators", {})
-    return "; ".join(few.values()) if few and set(few) >= set(facts.get("generators", generators)) else ""
+    few, generators = facts.get("too_few", {}), facts.get("generators", [])
+    if set(few) >= set(generators):
+        reason, first = "; ".join(few.values()), "03_train"
+    elif len(generators) == 1:
+        reason, first = f"{generators[0]} is the only generator, so that none is left that a head has not seen", "04"
+    else:
+        return {}
+    return {step: reason for step in STEPS[:-1] if step >= first} if generators else {}
 
 
 def forget(results: str | Path, steps: Iterable[str]) -> None:
@@ -141,8 +147,8 @@ class Run:
         if step == STEPS[-1]:  # the report shows what there is
             before = [one for one in STEPS if one in self.steps and one != step]
         self._check(before)
-        if "03_train" <= (step or "") < STEPS[-1] and (reason := nothing_to_train(results)):
-            raise RecordError(f"there is nothing to train, and {step} has nothing to show: {reason}")
+        if reason := without_data(results).get(step):
+            raise RecordError(f"{step} has nothing to show: {reason}")
         self.values = {name: value for one in before for name, value in self.steps[one]["values"].items()}
         if step is not None:
             own = self._own_values(namespace or {})

@@ -92,7 +92,7 @@ def test_copies_are_counted():
     assert said.endswith("1 of these with both pictures real and 1 with one content id.")
     both = pd.DataFrame({"pixel_hash": ["x", "x"], "image_id": ["1", "2"], "generator": ["real", "gan"]})
     assert claims.copies(copies, pairs, 4, both).endswith(
-        "1 pictures stand under both labels, the first as 1 of real: one label is wrong."
+        "1 pictures stand under both labels, the first as 1 of real: one of them is wrong."
     )
     assert claims.copies(copies.assign(exact=3), pairs, 4, pd.DataFrame()).startswith(
         "3 pairs are one picture in two splits: of 5,000"

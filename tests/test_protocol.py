@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from itemkit import head, protocol
-from itemkit.protocol import Setting, contents_in_turn, cross_generator, train
+from itemkit.protocol import Setting, cross_generator, train, turns
 
 
 def rows(seed=0, n=60):
@@ -121,6 +121,6 @@ def test_without_settings_there_is_nothing(tmp_path):
 
 def test_the_first_contents_hold_both_classes_whatever_the_order_of_rows():
     paired = pd.DataFrame({"generator": ["real", "gan"] * 3, "content_id": ["c", "c", "a", "a", "b", "b"]})
-    assert list(contents_in_turn(paired)) == ["c", "a", "b"]
+    assert list(turns(paired)) == [0, 0, 1, 1, 2, 2]
     apart = pd.DataFrame({"generator": ["real"] * 3 + ["gan"] * 3, "content_id": list("abcxyz")})
-    assert list(contents_in_turn(apart)) == ["a", "x", "b", "y", "c", "z"]
+    assert list(turns(apart)) == [0, 1, 2, 0, 1, 2]

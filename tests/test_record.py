@@ -11,7 +11,7 @@ import pytest
 from itemkit.data.images import decode_image, encoded_bytes, inspect_images
 from itemkit.notebooks import FOLDER, STEPS, declared
 from itemkit.pipeline import describe, embed, locate, shuffle
-from itemkit.record import MAKES, RecordError, Run, hands, read_record
+from itemkit.record import MAKES, RecordError, Run, forget, hands, read_record, without_data
 
 
 def start(results: Path, step: str, values: dict, **others) -> Run:
@@ -320,3 +320,33 @@ def test_a_table_is_written_whole_or_not_at_all(results, values, monkeypatch):
 def test_the_record_is_plain_json_that_the_page_can_show(finished):
     record = json.loads((finished / "record.json").read_text())
     assert set(record["steps"]) <= set(STEPS) and np.isfinite(record["steps"]["00_data"]["seconds"])
+
+
+# too little data
+
+
+def told(results: Path, values: dict, **facts) -> None:
+    run = start(results, "00_data", values)
+    run.write("images.parquet", run.files)
+    for name, fact in facts.items():
+        run.tell(name, fact)
+    run.close()
+
+
+def test_notebooks_without_data_say_why_and_the_report_can_be_made(results, values):
+    few = {"smooth": "smooth has 2 pictures to validate on; 20 are needed", "noisy": "noisy has 3"}
+    told(results, values, generators=["smooth", "noisy"], too_few=few)
+    assert set(without_data(results)) == set(STEPS[3:8])
+    with pytest.raises(RecordError, match="05_ablations has nothing to show: smooth has 2 pictures to validate on; 20"):
+        start(results, "05_ablations", values)
+    start(results, "02_misalignment", values)
+    forget(results, ["02_misalignment", *without_data(results)])
+    assert list(start(results, "08_report", values).steps) == ["00_data", "01_captions", "08_report"]
+
+
+def test_one_generator_leaves_none_to_be_tested_on(results, values):
+    told(results, values, generators=["smooth"], too_few={})
+    assert set(without_data(results)) == set(STEPS[4:8])
+    assert "smooth is the only generator" in without_data(results)["04_cross_generator"]
+    told(results, values, generators=["smooth", "noisy"], too_few={"noisy": "noisy has 3"})
+    assert without_data(results) == {}

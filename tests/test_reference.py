@@ -205,3 +205,14 @@ def test_only_a_run_of_the_same_profile_is_compared(results):
     assert why_not_compared(reference, "photographs") == (
         "The reference is a run of tiny; there is none of photographs."
     )
+
+
+def test_what_moves_where_an_optimum_is_flat_is_not_judged(folders):
+    head = "arm,roc_auc,threshold,temperature,epochs\n"
+    assert (
+        compare_one(folders, f"{head}item,0.9,0.4,1.2,30\n", f"{head}item,0.9,0.5,1.3,36\n", 0.01)["status"] == "within"
+    )
+    assert (
+        compare_one(folders, f"{head}item,0.8,0.4,1.2,30\n", f"{head}item,0.9,0.4,1.2,30\n", 0.01)["status"]
+        == "differs"
+    )

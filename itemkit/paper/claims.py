@@ -328,6 +328,8 @@ def robustness(table: pd.DataFrame, contents: int, track: str) -> str:
             another one, with captions frozen.
         contents: how many were perturbed.
     """
+    if table.iloc[:, -1].isna().all():
+        return f"Too few pictures to say what is left: {contents} contents, {track} files."
     *arms, frozen = table.columns
     first, last = arms[0], arms[-1]
     worst, back = table[last].idxmin(), (table[frozen] - table[last]).drop(index=("none", 0))

@@ -212,14 +212,12 @@ def clear(results: Path, number: str) -> None:
         (results / "verdict.txt").unlink(missing_ok=True)
 
 
-def _left_out(results: Path, steps: list[str]) -> list[str]:
-    """The notebooks that have nothing to show since no head can be trained; says why, and forgets what they once noted."""
-    from itemkit.record import MAKES, forget, nothing_to_train
+def _left_out(results: Path) -> dict[str, str]:
+    """The notebooks that have nothing to show of the pictures that 00_data counted, and why; forgets what they once noted."""
+    from itemkit.record import forget, without_data
 
-    reason = nothing_to_train(results) if (results / "record.json").exists() else ""
-    left_out = [step for step in steps if step not in list(MAKES)[:3]] if reason else []
-    if reason:
-        print(f"  {reason}", flush=True)
+    left_out = without_data(results) if (results / "record.json").exists() else {}
+    if left_out:
         forget(results, left_out)
     return left_out
 
@@ -240,7 +238,7 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False) -> Path:
         reference = results.parent / "reference"
         if (kept := profile_of(reference) or results.name) != results.name:
             raise RunError(f"the reference is a run of {kept}; remove {reference} to make one of {results.name}")
-    everything, left_out = all_values(steps), []
+    everything, left_out = all_values(steps), {}
     ready(everything, root)
     with locked(results):
         for number, (notebook, parameters) in enumerate(steps, start=1):
@@ -249,11 +247,11 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False) -> Path:
             print(f"[{number}/{len(steps)}] {notebook.stem}", flush=True)
             clear(results, notebook.name[:2])
             if notebook.stem in left_out:
-                print("  left out, since there is nothing to train", flush=True)
+                print(f"  left out: {left_out[notebook.stem]}", flush=True)
                 continue
             execute(notebook, results / "notebooks" / notebook.name, parameters)
             if notebook.stem == "00_data":
-                left_out = _left_out(results, [step.stem for step, _ in steps[:-1]])
+                left_out = _left_out(results)
     return results
 
 
