@@ -124,6 +124,7 @@ def read_card(path: str | Path) -> Card:
         ) from None
     front = document.data.to_dict()
     block = dict(front.get("itemkit") or {})
+    _check_kinds(file, block)
     if lacking := _lacking(front, block, document.text):
         raise ValueError(f"card {file} lacks {', '.join(lacking)}")
     known = set(Card.__dataclass_fields__) - {"name", "path", "license"}
@@ -131,7 +132,6 @@ def read_card(path: str | Path) -> Card:
     columns = REQUIRED_COLUMNS[block["layout"]] + OPTIONAL_COLUMNS[block["layout"]]
     check_names("entry of columns", block.get("columns", ()), columns)
     check_names("entry of splits", block.get("splits", ()), SPLITS)
-    _check_kinds(file, block)
     unknown = {"family": UNKNOWN, "year": UNKNOWN}
     generators = [one | {"name": str(one["name"])} for one in block["generators"]]  # YAML takes 2022 for a number
     block["generators"] = {one["name"]: unknown | {"value": one["name"]} | one for one in generators}
@@ -156,11 +156,11 @@ def _check_kinds(file: Path, block: dict) -> None:
         if name in block and (not isinstance(block[name], kinds) or isinstance(block[name], bool) > (bool in kinds)):
             expected = " or ".join(kind.__name__ for kind in kinds).replace("NoneType", "null")
             raise ValueError(f"card {file}: itemkit.{name} is {block[name]!r}; expected a {expected}")
-    if odd := [one for one in block["generators"] if not isinstance(one, dict)]:
+    if odd := [one for one in block.get("generators") or () if not isinstance(one, dict)]:
         raise ValueError(
             f"card {file}: a generator is {odd[0]!r}; expected lines such as {{name: sdxl, family: diffusion}}"
         )
-    entries = [(name, *pair) for name in ("columns", "splits") for pair in block.get(name, {}).items()]
+    entries = [(name, *pair) for name in ("columns", "splits") for pair in (block.get(name) or {}).items()]
     if odd := [one for one in entries if not isinstance(one[2], str)]:
         name, ours, theirs = odd[0]
         raise ValueError(

@@ -1,0 +1,343 @@
+"""What other people's data look like: the right result, or one sentence that names the file, the line and the remedy."""
+
+import io
+import os
+import shutil
+import struct
+import warnings
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ANSWERED, encode, make_picture
+
+from itemkit.data.images import decode_image, encoded_bytes, image_id, inspect_images
+from itemkit.data.load import load_images, read_card
+
+
+def folder_card(place: Path, files: dict[str, bytes], generators: str = "[{name: sdxl}]") -> Path:
+    lines = f"license: other\nitemkit:\n  repo: .\n  revision: local\n  layout: folder\n  generators: {generators}\n"
+    place.mkdir(parents=True)
+    (place / "README.md").write_text(f"---\n{lines}---\n## Composition\nmine\n")
+    for name, content in files.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(content)
+    return place
+
+
+def long_card(place: Path, rows: pd.DataFrame, columns: str = "", extra: str = "", feature=None) -> Path:
+    place.mkdir(parents=True, exist_ok=True)
+    columns = columns or "{image: image, generator: generator, content_id: content_id}"
+    lines = f'license: other\nconfigs:\n- config_name: default\n  data_files: "*.parquet"\nitemkit:\n  repo: .\n{extra}'
+    lines += f"  revision: local\n  layout: long\n  columns: {columns}\n  generators: [{{name: sdxl}}]\n"
+    (place / "README.md").write_text(f"---\n{lines}---\n{ANSWERED}")
+    table = datasets.Dataset.from_pandas(rows, preserve_index=False)
+    table = table if feature is None else table.cast_column("label", feature)
+    table.to_parquet(place / "data.parquet")
+    return place
+
+
+def png(seed: int) -> bytes:
+    return encode(make_picture(seed))
+
+
+def rows(*images, **others) -> pd.DataFrame:
+    table = {"image": images, "generator": ["real", "sdxl"] * (len(images) // 2), "content_id": ["a"] * len(images)}
+    return pd.DataFrame(table | others)
+
+
+# a cache that knows what it holds
+
+
+def test_a_table_that_has_changed_is_read_again(tmp_path):
+    card = long_card(tmp_path / "a", rows(png(0), png(1)))
+    assert load_images(read_card(card))["image_id"][0] == image_id(png(0))
+    size = (card / "data.parquet").stat()
+    long_card(card, rows(png(7), png(8)))
+    os.utime(card / "data.parquet", ns=(size.st_atime_ns, size.st_mtime_ns + 1))
+    assert load_images(read_card(card))["image_id"][:] == [image_id(png(7)), image_id(png(8))]
+
+
+def test_two_folders_of_one_name_are_two_data_sets(tmp_path):
+    for who, seed in (("alice", 0), ("bob", 50)):
+        long_card(tmp_path / who / "photos", rows(png(seed), png(seed + 1)))
+    found = [load_images(read_card(tmp_path / who / "photos"))["image_id"][0] for who in ("alice", "bob", "alice")]
+    assert found == [image_id(png(seed)) for seed in (0, 50, 0)]
+
+
+def test_a_picture_that_was_replaced_behind_its_path_has_its_own_id(tmp_path):
+    card = tmp_path / "a"
+    card.mkdir()
+    for name, seed in (("0.png", 0), ("1.png", 1)):
+        (card / name).write_bytes(png(seed))
+    long_card(card, rows("0.png", "1.png"))
+    assert load_images(read_card(card))["image_id"][0] == image_id(png(0))
+    (card / "0.png").write_bytes(png(9))
+    images = load_images(read_card(card))
+    assert images["image_id"][0] == image_id(encoded_bytes(images[0]["image"])) == image_id(png(9))
+
+
+# rows
+
+
+HIDDEN = [
+    "real/.ipynb_checkpoints/k.png",
+    "real/@eaDir/k.png",
+    "real/__MACOSX/k.png",
+    "real/.DS_Store",
+    "real/Thumbs.db",
+]
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_systems_hide_beside_pictures_is_none(tmp_path, name):
+    card = folder_card(tmp_path / "a", {"real/k.png": png(1), "sdxl/k.png": png(2), name: png(3)})
+    assert len(load_images(read_card(card))) == 2
+
+
+def test_linked_folders_count_and_a_circle_ends(tmp_path):
+    card = folder_card(tmp_path / "a", {"real/k.png": png(1), "sdxl/k.png": png(2)})
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "m.png").write_bytes(png(3))
+    (card / "real" / "more").symlink_to(tmp_path / "more")
+    (tmp_path / "more" / "round").symlink_to(card / "real")
+    assert set(load_images(read_card(card))["image_id"]) == {image_id(png(seed)) for seed in (1, 2, 3)}
+
+
+def test_equal_names_in_folders_of_one_source_are_other_contents(tmp_path):
+    names = [
+        f"{kind}/{thing}/{number}.png" for kind in ("real", "sdxl") for thing in ("cat", "dog") for number in range(3)
+    ]
+    card = folder_card(tmp_path / "a", {name: png(place) for place, name in enumerate(names)})
+    assert len(set(load_images(read_card(card))["content_id"])) == 6
+    card = folder_card(tmp_path / "b", {"real/one/k.png": png(1), "sdxl/other/k.png": png(2)})  # a pair, as ever
+    assert set(load_images(read_card(card))["content_id"]) == {"k"}
+
+
+def test_a_name_is_one_in_either_unicode_form(tmp_path):
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    card = folder_card(tmp_path / "a", {f"real/{composed}.png": png(1), f"sdxl/{apart}.png": png(2)})
+    (card / "metadata.csv").write_text(f"file_name,split\nreal/{apart}.png,test\nsdxl/{composed}.png,test\n")
+    images = load_images(read_card(card))
+    assert images["content_id"][:] == [composed, composed] and images["split"][:] == ["test", "test"]
+
+
+def test_a_name_that_is_no_utf8_is_named(tmp_path):
+    card = folder_card(tmp_path / "a", {"real/k.png": png(1), "sdxl/k.png": png(2)})
+    try:
+        Path(os.fsdecode(os.fsencode(card / "real") + b"/caf\xe9.png")).write_bytes(png(3))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    with pytest.raises(ValueError, match=r"the name of b'.*caf\\xe9.png' is no UTF-8; rename it"):
+        load_images(read_card(card))
+
+
+def test_an_empty_folder_of_a_source_is_named(tmp_path):
+    card = folder_card(tmp_path / "a", {"real/k.png": png(1), "sdxl/.hidden": b""})
+    with pytest.raises(
+        ValueError, match="folder .*sdxl holds no files; put pictures into it, or take it out of card a"
+    ):
+        load_images(read_card(card))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file_name;content_id\nreal/k.png;7\n", "has no column file_name, separated by commas; its first line is"),
+        ("real/k.png,7\n", "has no column file_name"),
+        ("file_name,content_id\nreal/k.png,7\nreal/k.png,8\n", "line 3: 'real/k.png' stands there twice"),
+        (
+            "file_name,content_id\nrael/k.png,7\n",
+            "line 2: there is no file 'rael/k.png'; write it as seen from that folder",
+        ),
+        ("file_name,content_id\nreal/k.png,\u00e9\n", "is no table in UTF-8"),
+        ("", "is no table in UTF-8, separated by commas"),
+        ("file_name,split\nreal/k.png,dev\n", "unknown split of .*metadata.csv: 'dev'"),
+    ],
+)
+def test_what_is_wrong_with_metadata_is_said_with_its_line(tmp_path, text, message):
+    card = folder_card(tmp_path / "a", {"real/k.png": png(1), "sdxl/g.png": png(2)})
+    (card / "metadata.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=message) as error:
+        load_images(read_card(card))
+    assert "metadata.csv" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "names", [("real\\k.png", "sdxl\\g.png"), ("./real/k.png", "./sdxl/g.png"), ("real/k.png", "sdxl/g.png")]
+)
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+def test_metadata_may_write_a_path_as_systems_do(tmp_path, names, start):
+    card = folder_card(tmp_path / "a", {"real/k.png": png(1), "sdxl/g.png": png(2)})
+    text = start + "file_name,content_id\n" + "".join(f"{name},7\n" for name in names)
+    (card / "metadata.csv").write_text(text, encoding="utf-8")
+    assert load_images(read_card(card))["content_id"][:] == ["7", "7"]
+
+
+def test_a_limit_keeps_every_source_of_pictures_that_are_not_paired(tmp_path):
+    files = {
+        f"{kind}/{kind}_{number:03}.png": png(100 * len(kind) + number)
+        for kind in ("real", "sdxl")
+        for number in range(60)
+    }
+    images = load_images(read_card(folder_card(tmp_path / "a", files)), limit=5)
+    counts = pd.crosstab(images["generator"][:], images["split"][:])
+    assert (counts[["train", "test"]] == 5).all(axis=None) and counts.validation.between(1, 5).all()
+
+
+def test_a_limit_takes_contents_that_all_sources_show_first(tmp_path):
+    names = [("real", name) for name in "abcd"] + [("sdxl", name) for name in "xcda"]
+    table = pd.DataFrame(names, columns=["generator", "content_id"])
+    table = table.assign(image=[png(seed) for seed in range(8)], split="train")
+    card = long_card(
+        tmp_path / "a", table, "{image: image, generator: generator, content_id: content_id, split: split}"
+    )
+    assert sorted(load_images(read_card(card), limit=2)["content_id"]) == ["a", "a", "c", "c"]
+
+
+def test_empty_content_ids_are_named(tmp_path):
+    card = long_card(tmp_path / "a", rows(png(0), png(1), content_id=["a", None]))
+    with pytest.raises(
+        ValueError, match="column 'content_id' is empty in 1 rows, first in row 2; fill it, or take content_id"
+    ):
+        load_images(read_card(card))
+
+
+def test_a_missing_file_keeps_its_row_and_the_others_go_on(tmp_path):
+    card = tmp_path / "a"
+    card.mkdir()
+    (card / "0.png").write_bytes(png(0))
+    inspected = inspect_images(load_images(read_card(long_card(card, rows("0.png", "nope.png")))))
+    assert inspected.status.tolist() == ["ok", "unreadable"]
+    assert "nope.png" in inspected.reason[1] and inspected.image_id.is_unique
+
+
+def test_addresses_are_no_paths(tmp_path):
+    card = long_card(tmp_path / "a", rows("https://example.org/0.png", "https://example.org/1.png"))
+    with pytest.raises(
+        ValueError, match="the column of images holds addresses such as https://example.org/0.png; download"
+    ):
+        load_images(read_card(card))
+
+
+def test_brackets_in_a_path_are_no_pattern(tmp_path):
+    card = long_card(tmp_path / "data [v2]", rows(png(0), png(1)))
+    assert len(load_images(read_card(card))) == 2
+    shutil.rmtree(card)
+    card = long_card(tmp_path / "data [v2]", rows(png(5), png(6)))
+    assert load_images(read_card(card))["image_id"][0] == image_id(png(5))
+
+
+# contradictions
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "stored", "found"),
+    [
+        (["real", "fake"], "[0, 1]", [0, 1], [0, 1]),
+        (["fake", "real"], "[1, 0]", [1, 0], [0, 1]),
+        (["fake", "real"], "[real, fake]", [1, 0], [0, 1]),
+        (["a", "b"], "[0, 1]", [0, 1], [0, 1]),
+        (
+            ["fake", "real"],
+            "[0, 1]",
+            [1, 0],
+            "says that label 0 is real, but the data set calls it 'fake'; correct `labels`",
+        ),
+        (["x", "REAL"], "[0, 1]", [1, 0], "says that label 1 is generated, but the data set calls it 'REAL'"),
+    ],
+)
+def test_the_names_of_the_label_column_are_asked(tmp_path, names, labels, stored, found):
+    table = rows(png(0), png(1), generator=["sdxl", "sdxl"], label=stored)
+    columns = "{image: image, generator: generator, content_id: content_id, label: label}"
+    extra = f"  real: null\n  labels: {labels}\n"
+    card = long_card(tmp_path / "a", table, columns, extra, datasets.ClassLabel(names=names))
+    if isinstance(found, str):
+        with pytest.raises(ValueError, match=found):
+            load_images(read_card(card))
+    else:
+        assert load_images(read_card(card))["label"][:] == found
+
+
+def test_a_picture_under_both_labels_is_told(tmp_path):
+    card = folder_card(tmp_path / "a", {"real/k.png": png(1), "sdxl/k.png": png(2), "sdxl/copy.png": png(1)})
+    with pytest.warns(
+        UserWarning, match="1 pictures stand as real and as generated; the first, .*, as real and as sdxl"
+    ):
+        load_images(read_card(card))
+
+
+# what a file carries beside its pixels
+
+
+def with_exif(*entries: tuple[int, int, int, bytes]) -> bytes:
+    body = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHI", *entry[:3]) + entry[3] for entry in entries)
+    segment = b"Exif\0\0II*\0" + struct.pack("<I", 8) + body + struct.pack("<I", 0)
+    picture = encode(make_picture(1), "JPEG")
+    return picture[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + picture[2:]
+
+
+BAD = [
+    (0x011A, 2, 4, b"abc\0"),
+    (0x0103, 9, 1, struct.pack("<i", -5)),
+    (0x0213, 1, 1, b"\1\0\0\0"),
+    (0x0100, 2, 4, b"abc\0"),
+]
+
+
+@pytest.mark.parametrize("bad", [None, *BAD], ids=str)
+def test_malformed_exif_costs_no_photograph_and_its_orientation_counts(bad):
+    turned = (0x0112, 3, 1, struct.pack("<HH", 6, 0))
+    assert decode_image(with_exif(*[turned, bad][: 1 if bad is None else 2])).size == (40, 48)
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_every_orientation_is_as_pillow_turns_it(orientation):
+    from PIL import Image, ImageOps
+
+    encoded = with_exif((0x0112, 3, 1, struct.pack("<HH", orientation, 0)))
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded))).convert("RGB")
+    np.testing.assert_array_equal(np.asarray(decode_image(encoded)), np.asarray(expected))
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", bytes(50)])
+def test_exif_that_is_no_exif_is_passed_over(exif):
+    assert decode_image(encode(make_picture(1), "JPEG", exif=exif)).size == (48, 40)
+
+
+# cards
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("repo: 7", "itemkit.repo is 7; expected a str"),
+        ("generators: sdxl", "itemkit.generators is 'sdxl'; expected a list"),
+        ("generators: [sdxl]", "a generator is 'sdxl'; expected lines such as {name: sdxl"),
+        ("streamed: yes please", "itemkit.streamed is 'yes please'; expected a bool"),
+        ("columns: [image]", "itemkit.columns is \\['image'\\]; expected a dict"),
+        ("splits: {test: 1}", "itemkit.splits.test is 1; expected a name, in quotes if it is a number"),
+        ("labels: 1", "itemkit.labels is 1; expected a list"),
+        ("pictures: many\n\tof them", "cannot be read"),
+        ("gigabytes: [1]", "itemkit.gigabytes is \\[1\\]; expected a int or float or str"),
+        ("video: 1", "itemkit.video is 1; expected a bool"),
+    ],
+)
+def test_an_entry_of_another_kind_is_named(tmp_path, line, message):
+    card = folder_card(tmp_path / "a", {"real/k.png": png(1), "sdxl/k.png": png(2)})
+    text = (card / "README.md").read_text()
+    name = line.split(":")[0]
+    kept = "".join(one for one in text.splitlines(keepends=True) if not one.strip().startswith(f"{name}:"))
+    (card / "README.md").write_text(kept.replace("itemkit:\n", f"itemkit:\n  {line}\n"))
+    with pytest.raises(ValueError, match=message) as error:
+        read_card(card)
+    assert "README.md" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_folder_may_be_called_2022(tmp_path):
+    card = folder_card(tmp_path / "a", {"real/k.png": png(1), "2022/k.png": png(2)}, "[{name: 2022}]")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_images(read_card(card))["generator"][:] == ["real", "2022"]
