@@ -237,7 +237,7 @@ def measured(project, monkeypatch):
         "from pathlib import Path\nfor name in ('tables', 'figures'): Path(results, name).mkdir(exist_ok=True)",
         "Path(results, 'tables', '04_mean.csv').write_text(f'arm,mean\\nimage,0.5\\nitem,{rate}\\n')",
         "Path(results, 'figures', '04_matrix.png').touch()\nPath(results, 'verdict.txt').touch()",
-        "Path(results, 'record.json').write_text('{}')",
+        'Path(results, "record.json").write_text(\'{"format": 1, "steps": {}}\')',
     )
     write_notebook(
         project / "notebooks" / "08_report.ipynb",
@@ -304,7 +304,7 @@ def test_a_table_of_an_earlier_run_does_not_pass_for_one_of_this(measured, monke
     notebook = measured / "notebooks" / "04_cross_generator.ipynb"
     write_notebook(notebook, 'results = "r"\nrate = 0.5', "1")
     assert "04_mean missing: this run made no such table" in start(monkeypatch, "tiny", "--check")
-    assert "results/tiny lacks 04_matrix.png; run all" in start(monkeypatch, "tiny", "--reference")
+    assert "results/tiny lacks 04_matrix.png, verdict.txt; run all" in start(monkeypatch, "tiny", "--reference")
 
 
 def test_without_a_reference_of_the_profile_a_check_says_so_and_runs_nothing(measured, monkeypatch):
