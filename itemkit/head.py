@@ -1,6 +1,5 @@
 """Train, save, load and apply the MLP: the only trained part of the method."""
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from safetensors.torch import load_model
 from torch import nn
+from torch.func import functional_call
 from torch.nn.functional import binary_cross_entropy_with_logits, pad
 from torch.nn.utils import parameters_to_vector
 
@@ -301,9 +301,10 @@ def predict(head: MLPHead, features: np.ndarray) -> np.ndarray:
     if features.ndim != 2 or features.shape[1] != width:
         raise ValueError(f"this head expects features of shape (N, {width}), got {features.shape}")
     _check_finite("given", features)
-    precise = copy.deepcopy(head).double().eval()
+    precise = {name: weight.double() for name, weight in head.state_dict().items()}
     batches = torch.from_numpy(features).split(65_536)
-    return torch.cat([torch.sigmoid(precise(batch.double())) for batch in batches]).float().numpy()  # (N,)
+    logits = [functional_call(head.eval(), precise, batch.double()) for batch in batches]
+    return torch.sigmoid(torch.cat(logits)).float().numpy()  # (N,)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Join the networks, shard by shard: describe images, locate what their captions name, and embed both.
+"""Join the networks, shard by shard: inspect and describe images, locate what their captions name, and embed both.
 
 Every stage computes identical bytes once and keeps what its network said under a key of "which network, which settings,
 which pixels, which words". It goes on where it was interrupted, and loads no network if everything is there.
@@ -19,7 +19,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from itemkit.captions import Captioner, object_phrases
-from itemkit.data.images import UnreadableImage, decode_image, encoded_bytes, image_id
+from itemkit.data.images import UnreadableImage, decode_image, encoded_bytes, image_id, inspect_images
 from itemkit.data.perturb import perturb
 from itemkit.embed import ClipEncoder
 from itemkit.locate import ObjectLocator
@@ -30,6 +30,22 @@ from itemkit.store import cached, digest
 SHARD = 1024  # images, or texts: what an interruption costs at most
 VERSION = {"version": 1}  # in every key: raise it when the code of a stage changes its numbers
 BOX = ["x0", "y0", "x1", "y1"]
+
+
+def inspect(images: Dataset, cache: str | Path) -> pd.DataFrame:
+    """Return what images.inspect_images does, a row for each row, and keep what it saw of each distinct image.
+
+    Args:
+        images: as load_images returns them.
+        cache: a folder for what the files are.
+    """
+    tables = []
+    for shard in _shards(images, "inspect"):
+        key = VERSION | {"images": digest(shard["image_id"][:])}
+        build = partial(inspect_images, shard.select_columns(["image_id", "image"]))
+        tables.append(cached(Path(cache) / "files", key, build))
+    rows = pd.DataFrame(images.remove_columns("image").to_dict())
+    return rows.merge(pd.concat(tables, ignore_index=True), on="image_id", how="left", validate="many_to_one")
 
 
 def describe(
@@ -222,7 +238,9 @@ def embed(
         unreadable image. texts: text, vector, cut (whether CLIP saw only its beginning), each distinct text once.
     """
     readable = set(captions.loc[captions["status"] == "ok", "image_id"])
-    crops = {name: rows[["phrase", *BOX]].values.tolist() for name, rows in boxes.groupby("image_id")}
+    crops = {}
+    for name, *crop in boxes[["image_id", "phrase", *BOX]].itertuples(index=False):
+        crops.setdefault(name, []).append(crop)
     key = VERSION | encoder.spec
     vectors, texts = [], []
     for shard in _shards(images, "embed"):

@@ -1,8 +1,9 @@
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import metrics as reference
 
-from itemkit.evaluation.metrics import METRICS, expected_calibration_error
+from itemkit.evaluation.metrics import METRICS, expected_calibration_error, roc_auc, unseen_roc_auc
 from itemkit.evaluation.metrics import detection_metrics as measure
 
 
@@ -87,3 +88,22 @@ def test_bad_rows_are_refused():
         measure(np.array([0, 1, 1]), np.array([0, 1, np.nan]))
     with pytest.raises(ValueError, match=r"expected as many labels as scores, got shapes \(2,\) and \(1,\)"):
         measure(np.array([0, 1]), np.ones(1))
+
+
+def test_the_area_equals_sklearn_also_with_equal_scores():
+    random = np.random.default_rng(0)
+    for levels in (2, 5, 1000):
+        label, score = random.integers(2, size=200), random.integers(levels, size=200) / levels
+        assert roc_auc(label, score) == pytest.approx(reference.roc_auc_score(label, score), abs=1e-12)
+
+
+def test_the_area_against_generators_that_a_head_has_not_seen():
+    generator = np.repeat(["real", "seen", "unseen", "small"], (30, 25, 20, 19))
+    pictures = pd.DataFrame({"generator": generator, "label": (generator != "real").astype(int)})
+    score = np.random.default_rng(1).random(len(pictures))
+    table = unseen_roc_auc(pictures, score, ("seen",))
+    assert table["generator"].tolist() == ["unseen", "small"]
+    pair = np.isin(generator, ["real", "unseen"])
+    assert table["roc_auc"][0] == pytest.approx(reference.roc_auc_score(generator[pair] != "real", score[pair]))
+    assert np.isnan(table["roc_auc"][1]), "19 pictures are too few for a number"
+    assert unseen_roc_auc(pictures, score, ("seen", "unseen", "small")).empty

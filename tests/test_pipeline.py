@@ -11,11 +11,11 @@ from conftest import make_picture
 
 from itemkit import pipeline
 from itemkit.captions import Captioner, object_phrases
-from itemkit.data.load import decode_image, image_id
+from itemkit.data.load import decode_image, image_id, inspect_images
 from itemkit.data.perturb import perturb
 from itemkit.embed import ClipEncoder
 from itemkit.locate import ObjectLocator
-from itemkit.pipeline import describe, embed, locate, shuffle
+from itemkit.pipeline import describe, embed, inspect, locate, shuffle
 
 
 @pytest.fixture
@@ -28,6 +28,15 @@ def files(folder):
 
 
 # the stages against the leaves, one image at a time
+
+
+def test_inspection_equals_that_of_each_row_and_is_done_once(images, tmp_path, small_shards, monkeypatch):
+    twice = datasets.concatenate_datasets([images, images])
+    rows = inspect(twice, tmp_path)
+    pd.testing.assert_frame_equal(rows, inspect_images(twice))
+    assert set(rows.status) == {"ok", "unreadable"}
+    monkeypatch.setattr(pipeline, "inspect_images", lambda images: pytest.fail("decoded again"))
+    pd.testing.assert_frame_equal(inspect(twice, tmp_path), rows)
 
 
 def test_describe_equals_captioning_one_by_one(stages, images, networks, tiny_spacy):

@@ -11,7 +11,6 @@ import imagehash
 import numpy as np
 import pandas as pd
 from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
-from tqdm.auto import tqdm
 
 ALIGNED_QUALITY = 96  # of JPEG, 1 to 100: about that of ImageNet's photographs, and what later benchmarks agreed on
 PIXEL_LIMIT = 89_478_485  # Pillow's MAX_IMAGE_PIXELS: a quarter of a gigabyte as 24-bit RGB
@@ -140,7 +139,7 @@ def inspect_images(images) -> pd.DataFrame:
         perceptual_hash: 16 hex digits, few bits apart for pictures that look alike; empty if unreadable;
         status, reason: "ok", or "unreadable" and why.
     """
-    return pd.DataFrame([_facts(row) for row in tqdm(images, desc="inspect", unit="image")])
+    return pd.DataFrame([_facts(row) for row in images])
 
 
 def _facts(row: dict) -> dict:

@@ -12,11 +12,12 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
+from itemkit.evaluation.metrics import MINIMUM_ROWS
+
 # What tells without a look at a pixel. Of equally telling columns the first is named: the size in bytes comes last, as
 # every other difference shows in it.
 FACTS = ("format", "mode", "width", "height", "aspect_ratio", "quantization", "subsampling", "progressive", "bytes")
 FOLDS = 5
-MINIMUM_ROWS = 20  # of each class; below it the audit gives no number
 SUSPECT = 0.6  # a ROC AUC that chance alone reaches in one set of six with 20 rows of a class, in none with 900
 LEAK = 0.8  # files alone put four pairs in five into the right order: a detector's score is no evidence any more
 TOO_FEW = "too few rows"

@@ -9,8 +9,7 @@ from scipy.special import expit, log_expit, logit
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import roc_curve
 
-from itemkit.evaluation.intervals import MINIMUM_ROWS
-from itemkit.evaluation.metrics import BINS, check_rows, expected_calibration_error
+from itemkit.evaluation.metrics import BINS, MINIMUM_ROWS, check_rows, expected_calibration_error
 
 CERTAIN = 1e-7  # a score of 0 or 1 has no finite logit; float32 tells no scores apart that are closer to them
 

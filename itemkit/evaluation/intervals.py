@@ -6,9 +6,8 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from itemkit.evaluation.metrics import METRICS, calibration_gaps, check_rows
+from itemkit.evaluation.metrics import METRICS, MINIMUM_ROWS, calibration_gaps, check_rows
 
-MINIMUM_ROWS = 20  # of each class; below it there is no number
 HEAD = ["track", "arm", "train_on", "seed"]  # what names a trained head in a table of predictions
 
 

@@ -75,8 +75,9 @@ def save_figure(figure: Figure, folder: str | Path, name: str, data: pd.DataFram
         caption: as for save_table; it is kept inside the pdf and the png.
     """
     stem = _stem(folder, name)
-    figure.savefig(f"{stem}.pdf", metadata={"CreationDate": None, "Subject": caption})
     figure.savefig(f"{stem}.png", metadata={"Description": caption})
+    figure.set_layout_engine("none")  # what was laid out once need not be again
+    figure.savefig(f"{stem}.pdf", metadata={"CreationDate": None, "Subject": caption})
     _flat(data).to_csv(f"{stem}.csv", index=False, lineterminator="\n")
     pyplot.close(figure)  # or a notebook would show it twice
     return Shown(caption, Path(f"{stem}.png"))
