@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -90,14 +90,19 @@ def object_phrases(captions: list[str], pipeline: str | Path, phrase: str = "obj
         OSError: no such pipeline.
     """
     check_names("phrase", [phrase], PHRASES)
-    import spacy
-
-    nlp = spacy.load(pipeline)
+    nlp = _pipeline(str(pipeline))
     if not {"tagger", "morphologizer", "attribute_ruler"} & set(nlp.pipe_names):
         raise ValueError(f"spaCy pipeline {str(pipeline)!r} does not tag parts of speech; it has {nlp.pipe_names}")
     if phrase == "object" and nlp.lang == "en" and "parser" in nlp.pipe_names:
         return [_objects(doc) for doc in nlp.pipe(captions)]
     return [_phrases(doc, PHRASES[phrase]) for doc in nlp.pipe(captions)]
+
+
+@lru_cache(maxsize=2)
+def _pipeline(name: str):
+    import spacy
+
+    return spacy.load(name)  # takes five times as long as a picture
 
 
 def _phrases(doc, pattern: str) -> list[str]:

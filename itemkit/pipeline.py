@@ -1,10 +1,11 @@
 """Join the networks, shard by shard: inspect and describe images, locate what their captions name, and embed both.
 
 Every stage computes identical bytes once and keeps what its network said under a key of "which network, which settings,
-which pixels, which words". It goes on where it was interrupted, and loads no network if everything is there.
+which pixels, which words". It goes on where it was interrupted, and loads no network if everything is there. Without a
+cache (None) it keeps nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
 from io import BytesIO
@@ -49,7 +50,7 @@ def inspect(images: Dataset, cache: str | Path) -> pd.DataFrame:
 
 
 def describe(
-    images: Dataset, captioner: Captioner, nouns: str | Path, cache: str | Path, phrase: str = "object"
+    images: Dataset, captioner: Captioner, nouns: str | Path, cache: str | Path | None, phrase: str = "object"
 ) -> pd.DataFrame:
     """Write a caption for each distinct image, and name the objects of each caption.
 
@@ -66,14 +67,17 @@ def describe(
     """
     spacy_folder(nouns)  # before hours of captioning, not after
     tables = []
-    for shard in _shards(images, "describe"):
-        key = VERSION | captioner.spec | {"images": digest(shard["image_id"][:])}
-        table = cached(Path(cache) / "captions", key, partial(_captions, shard, captioner))
+    key = {} if cache is None else VERSION | captioner.spec
+    for shard in _shards(images, "describe", quiet=cache is None):
+        build = partial(_captions, shard, captioner)
+        table = _kept(cache, "captions", key | {"images": digest(shard["image_id"][:])}, build)
         tables.append(table.assign(phrases=name_objects(table["caption"].tolist(), nouns, cache, phrase)))
     return pd.concat(tables, ignore_index=True)[["image_id", "caption", "phrases", "status", "reason"]]
 
 
-def name_objects(captions: list[str], nouns: str | Path, cache: str | Path, phrase: str = "object") -> list[list[str]]:
+def name_objects(
+    captions: list[str], nouns: str | Path, cache: str | Path | None, phrase: str = "object"
+) -> list[list[str]]:
     """Return the object phrases of each caption, as captions.object_phrases finds them, and keep them.
 
     Args:
@@ -81,7 +85,7 @@ def name_objects(captions: list[str], nouns: str | Path, cache: str | Path, phra
         nouns, cache, phrase: as for describe.
     """
     key = VERSION | {"nouns": network_digest(spacy_folder(nouns)), "phrase": phrase, "captions": digest(captions)}
-    named = cached(Path(cache) / "phrases", key, partial(_phrases, captions, nouns, phrase))
+    named = _kept(cache, "phrases", key, partial(_phrases, captions, nouns, phrase))
     return named["phrases"].map(list).tolist()
 
 
@@ -198,7 +202,7 @@ def _perturb(row: dict, name: str, strength: float, seed: int, version: int) -> 
     return {"image": {"bytes": encoded, "path": None}, "image_id": image_id(encoded), "original_id": row["image_id"]}
 
 
-def locate(images: Dataset, captions: pd.DataFrame, locator: ObjectLocator, cache: str | Path) -> pd.DataFrame:
+def locate(images: Dataset, captions: pd.DataFrame, locator: ObjectLocator, cache: str | Path | None) -> pd.DataFrame:
     """Find the objects that the captions name.
 
     Args:
@@ -211,17 +215,17 @@ def locate(images: Dataset, captions: pd.DataFrame, locator: ObjectLocator, cach
         image_id, phrase, x0, y0, x1, y1 (pixels of the decoded image), score; a row for each object that was found.
     """
     phrases = dict(zip(captions["image_id"], captions["phrases"].map(list), strict=True))
-    key = VERSION | locator.spec
+    key = {} if cache is None else VERSION | locator.spec
     tables = []
-    for shard in _shards(images, "locate"):
+    for shard in _shards(images, "locate", quiet=cache is None):
         wanted = [(name, phrases[name]) for name in shard["image_id"]]
         build = partial(_boxes, shard, dict(wanted), locator)
-        tables.append(cached(Path(cache) / "boxes", key | {"phrases": digest(wanted)}, build))
+        tables.append(_kept(cache, "boxes", key | {"phrases": digest(wanted)}, build))
     return pd.concat(tables, ignore_index=True)
 
 
 def embed(
-    images: Dataset, captions: pd.DataFrame, boxes: pd.DataFrame, encoder: ClipEncoder, cache: str | Path
+    images: Dataset, captions: pd.DataFrame, boxes: pd.DataFrame, encoder: ClipEncoder, cache: str | Path | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Put images, the crops of their objects, captions and phrases on CLIP's unit sphere.
 
@@ -241,23 +245,29 @@ def embed(
     crops = {}
     for name, *crop in boxes[["image_id", "phrase", *BOX]].itertuples(index=False):
         crops.setdefault(name, []).append(crop)
-    key = VERSION | encoder.spec
+    key = {} if cache is None else VERSION | encoder.spec
     vectors, texts = [], []
-    for shard in _shards(images, "embed"):
+    for shard in _shards(images, "embed", quiet=cache is None):
         wanted = [(name, crops.get(name, [])) for name in shard["image_id"] if name in readable]
         build = partial(_vectors, shard, dict(wanted), encoder)
-        vectors.append(cached(Path(cache) / "vectors", key | {"crops": digest(wanted)}, build))
+        vectors.append(_kept(cache, "vectors", key | {"crops": digest(wanted)}, build))
     said = sorted({*captions.loc[captions["status"] == "ok", "caption"], *chain(*captions["phrases"])})
     for start in range(0, len(said), SHARD):
         some = said[start : start + SHARD]
         build = partial(_texts, some, encoder)
-        texts.append(cached(Path(cache) / "texts", key | {"texts": digest(some)}, build))
+        texts.append(_kept(cache, "texts", key | {"texts": digest(some)}, build))
     return pd.concat(vectors, ignore_index=True), pd.concat(texts, ignore_index=True)
 
 
-def _shards(images: Dataset, stage: str) -> Iterator[Dataset]:
+def _kept(cache: str | Path | None, stage: str, key: dict, build: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    return build() if cache is None else cached(Path(cache) / stage, key, build)
+
+
+def _shards(images: Dataset, stage: str, quiet: bool = False) -> Iterator[Dataset]:
     distinct = images.select(pd.Series(images["image_id"][:]).drop_duplicates().index)
-    with tqdm(total=len(distinct), desc=stage, unit="image", leave=None) as bar:  # none inside another one
+    with tqdm(
+        total=len(distinct), desc=stage, unit="image", leave=None, disable=quiet
+    ) as bar:  # none inside another one
         for start in range(0, len(distinct), SHARD):
             shard = distinct.select(range(start, min(start + SHARD, len(distinct))))
             yield shard

@@ -12,7 +12,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -25,7 +25,7 @@ import pandas as pd
 from filelock import FileLock
 from PIL import Image
 
-from itemkit.arms import feature_matrix
+from itemkit.arms import cosine_misalignment, feature_matrix, object_misalignment
 from itemkit.captions import Captioner
 from itemkit.data.cards import Card, read_card
 from itemkit.data.files import whole
@@ -34,7 +34,7 @@ from itemkit.data.images import decode_image, encoded_bytes
 from itemkit.embed import ClipEncoder
 from itemkit.locate import ObjectLocator
 from itemkit.network import network_digest
-from itemkit.notebooks import FOLDER, PLAIN, STEPS, declared
+from itemkit.paper.notebooks import FOLDER, PLAIN, STEPS, declared
 from itemkit.paper.report import save_figure, save_table
 from itemkit.pipeline import embed, locate, spacy_folder
 from itemkit.store import digest
@@ -312,6 +312,91 @@ class Run:
     def head_folder(self, arm: str, train_on: str, seed: int, track: str | None = None) -> Path:
         """Return where a head of 03_train is kept; of the headline track unless another is named."""
         return self.folder / "heads" / (track or self.track) / f"{arm}-{train_on}-{seed}"
+
+    def detector(self, head, scored: pd.DataFrame, generators: Sequence[str], temperature: float | None = None):
+        """Return a Detector of the arm item with the networks and choices of the run.
+
+        Args:
+            head: trained on real pictures and those of `generators`, of the headline track.
+            scored: image_id, label, generator, split, score of the validation and test pictures, as
+                protocol.cross_generator yields them.
+            generators: what the head was trained on.
+            temperature: of its scores; None: chosen on the validation rows of its generators.
+        """
+        from itemkit.detector import Detector  # loads torch
+        from itemkit.evaluation.calibration import choose_temperature
+
+        own = scored[scored["generator"].isin(["real", *generators])]
+        held_out, real = own[own["split"] == "validation"], own[own["label"] == 0]
+        real_held_out = real[real["split"] == "validation"]
+        objects = object_misalignment(*self.said)
+        if temperature is None:
+            temperature = choose_temperature(held_out["label"].to_numpy(), held_out["score"].to_numpy())
+        return Detector(
+            self.captioner,
+            self.nouns,
+            self.locator,
+            self.encoder,
+            head,
+            {"arm": "item"} | self.choices,
+            self.values["phrase"],
+            self.values["aligned_side"] if self.track == "aligned" else None,
+            temperature,
+            real_held_out["score"].to_numpy(),
+            real.loc[real["split"] == "test", "score"].to_numpy(),
+            self.novelty(generators),
+            float(objects["misalignment"][objects["image_id"].isin(real_held_out["image_id"])].median()),
+            {
+                "made_of": {
+                    "data": f"{self.card.name}, revision {self.card.revision or self.card.commit}",
+                    "trained on": ", ".join(["real pictures", *generators]),
+                    "arm": "item, " + ", ".join(f"{name} {value}" for name, value in self.choices.items()),
+                }
+            },
+        )
+
+    def train_detector(self, seed: int = 0) -> tuple:
+        """Return a Detector whose head is trained on all generators, and what it says of test pictures.
+
+        Returns:
+            (Detector, rows of `files` with score, answer and above_threshold).
+        """
+        from itemkit.protocol import Setting, cross_generator  # loads torch
+
+        known = self.files[(self.files["status"] == "ok") & (self.files["track"] == self.track)].reset_index(drop=True)
+        everything = Setting(self.features(known["image_id"], "item"), known, [tuple(self.generators)])
+        [(_, _, _, head, scored)] = cross_generator({"all": everything}, [seed], self.values["cache"])
+        detector = self.detector(head, scored, self.generators)
+        tested = scored[scored["split"] == "test"]
+        tested = tested.assign(train_on="all", above_threshold=tested["score"] > detector.threshold())
+        answered = self.answered(tested, self.generators)
+        return detector, tested.assign(answer=detector.answers(tested["score"], answered))
+
+    def answered(self, scored: pd.DataFrame, generators: Sequence[str] | None = None) -> pd.Series:
+        """Return whether a detector would say more than "undecided": an object was found, and the picture is not unlike.
+
+        Args:
+            scored: image_id and train_on of each row.
+            generators: what all heads were trained on, if it is not the one generator that train_on names.
+        """
+        ids = scored["image_id"].unique()
+        found = cosine_misalignment(ids, *self.said)["objects_found"].to_numpy() > 0
+        features, answered = self.features(ids, "global"), pd.Series(False, scored.index)
+        for source, rows in scored.groupby("train_on"):
+            novelty = self.novelty(generators or [source])
+            known = pd.Series(found & (novelty.distance(features) <= novelty.limit), ids)
+            answered[rows.index] = rows["image_id"].map(known).to_numpy()
+        return answered
+
+    def novelty(self, generators: Sequence[str]):
+        """Return what tells pictures that are unlike the training pictures of some generators, and the real ones."""
+        from itemkit.detector import Novelty  # loads torch
+
+        known = self.files[self.files["generator"].isin(["real", *generators]) & (self.files["track"] == self.track)]
+        known = known[known["status"] == "ok"].drop_duplicates("image_id")
+        train, validation = (known[known["split"] == split] for split in ("train", "validation"))
+        features, held_out = (self.features(rows["image_id"], "global") for rows in (train, validation))
+        return Novelty.fit(features, train["generator"].to_numpy(), held_out)
 
     def read(self, name: str) -> pd.DataFrame:
         """Return a table of the folder, parquet or csv, by the name of its file.

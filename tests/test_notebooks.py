@@ -8,7 +8,7 @@ import nbformat
 import pytest
 import yaml
 
-from itemkit.notebooks import STEPS, declared
+from itemkit.paper.notebooks import STEPS, declared
 from itemkit.running.run import plan
 
 ROOT = Path(__file__).resolve().parents[1]

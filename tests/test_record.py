@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from itemkit.data.images import decode_image, encoded_bytes, inspect_images
-from itemkit.notebooks import FOLDER, STEPS, declared
+from itemkit.paper.notebooks import FOLDER, STEPS, declared
 from itemkit.pipeline import describe, embed, locate, shuffle
 from itemkit.record import MAKES, RecordError, Run, forget, hands, read_record, without_data
 

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from filelock import FileLock
 
-from itemkit.notebooks import declared
+from itemkit.paper.notebooks import declared
 from itemkit.running.run import RunError, dry_run, main, plan, run
 
 

@@ -8,7 +8,7 @@ from itemkit.captions import PHRASES
 from itemkit.data.load import TRACKS
 from itemkit.evaluation.metrics import METRICS
 from itemkit.network import DTYPES
-from itemkit.notebooks import FOLDER, STEPS, declared
+from itemkit.paper.notebooks import FOLDER, STEPS, declared
 from itemkit.running import values
 from itemkit.running.run import RunError, plan
 from itemkit.running.values import check_value

@@ -21,7 +21,7 @@ from itemkit.data.cards import TRUTH_COLUMNS
 from itemkit.data.load import TRACKS
 from itemkit.evaluation.metrics import METRICS
 from itemkit.head import MLPHead
-from itemkit.notebooks import STEPS
+from itemkit.paper.notebooks import STEPS
 from itemkit.record import hands
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -152,7 +152,7 @@ def _read_folder(card: Card, generators: list[str]) -> Rows:
     folders = sorted(path.name for path in root.iterdir() if path.is_dir())
     sources = {name: str(folder) for name, folder in card.values.items() if name in ("real", *generators)}
     check_names(f"folder of card {card.name}:", sources.values(), folders)
-    files = [(file, name) for name, folder in sources.items() for file in _pictures(root / folder)]
+    files = [(file, name) for name, folder in sources.items() for file in picture_files(root / folder)]
     if empty := [folder for name, folder in sources.items() if name not in {name for _, name in files}]:
         raise ValueError(
             f"folder {root / empty[0]} holds no files; put pictures into it, or take it out of card {card.name}"
@@ -178,7 +178,7 @@ def _read_folder(card: Card, generators: list[str]) -> Rows:
     return images, _labelled(facts)
 
 
-def _pictures(folder: Path) -> list[Path]:
+def picture_files(folder: Path) -> list[Path]:
     """The files below a folder, in order, through links, without what systems and Jupyter hide beside pictures."""
     found, seen = [], set()
     for place, folders, names in os.walk(folder, followlinks=True):

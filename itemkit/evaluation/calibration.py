@@ -1,13 +1,11 @@
 """What validation rows may decide about a trained head: its threshold, and how sure it may sound."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, logit
-from sklearn.calibration import calibration_curve
-from sklearn.metrics import roc_curve
 
 from itemkit.evaluation.metrics import BINS, MINIMUM_ROWS, check_rows, expected_calibration_error
 
@@ -26,6 +24,8 @@ def choose_threshold(label: np.ndarray, score: np.ndarray) -> float:
     Raises:
         ValueError: as detection_metrics, or scores outside [0, 1].
     """
+    from sklearn.metrics import roc_curve
+
     label, score = check_rows(label, score)
     _check_probability(score)
     false_positive_rate, true_positive_rate, scores = roc_curve(label, score, drop_intermediate=False)
@@ -48,6 +48,8 @@ def choose_temperature(label: np.ndarray, score: np.ndarray) -> float:
     Raises:
         ValueError: as detection_metrics, or scores outside [0, 1].
     """
+    from scipy.optimize import minimize_scalar
+
     label, score = check_rows(label, score)
     side = np.where(label == 1, 1, -1) * _logit(score)  # (N,) positive where the head is right
     weight = np.where(label == 1, 1 / label.sum(), 1 / (1 - label).sum())  # (N,)
@@ -55,6 +57,28 @@ def choose_temperature(label: np.ndarray, score: np.ndarray) -> float:
         lambda power: -np.sum(weight * log_expit(side / np.exp(power))), bounds=np.log([0.01, 100]), method="bounded"
     )
     return float(np.exp(loss.x))
+
+
+def conformal_threshold(real_score: np.ndarray, false_positive_rate: float) -> float:
+    """The score above which a picture may be called generated, so that new real pictures seldom are (Vovk et al. 2005).
+
+    Of real pictures of the same kind as these, at most the share `false_positive_rate` lies above it, on average over
+    what these pictures might have been: the split-conformal quantile (Angelopoulos and Bates, arXiv 2107.07511, section 1).
+
+    Args:
+        real_score: (N,) of real pictures that the head was not trained on.
+        false_positive_rate: in (0, 1).
+
+    Returns:
+        One of the scores, or infinity where N is too small for so low a rate.
+
+    Raises:
+        ValueError: a rate outside (0, 1).
+    """
+    if not 0 < false_positive_rate < 1:
+        raise ValueError(f"false_positive_rate {false_positive_rate}; expected a share between 0 and 1, such as 0.05")
+    place = math.ceil((len(real_score) + 1) * (1 - false_positive_rate))  # counted from 1
+    return float(np.sort(real_score)[place - 1]) if place <= len(real_score) else math.inf
 
 
 def at_temperature(score: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
@@ -100,6 +124,8 @@ def reliability(predictions: pd.DataFrame) -> pd.DataFrame:
         generator ("seen" or "unseen"), scaling ("before" or "after"), score (the mean of a bin), share (generated); a row
         for each of the 15 bins that is not empty.
     """
+    from sklearn.calibration import calibration_curve
+
     tables, groups = [], list(_scaled(predictions))
     for seen, scaling in [(seen, scaling) for seen in ("seen", "unseen") for scaling in ("before", "after")]:
         own = [(label, scores[scaling]) for _, which, label, scores in groups if which == seen]

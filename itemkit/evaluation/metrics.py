@@ -1,14 +1,13 @@
 """Labels and scores to numbers, as scikit-learn computes them.
 
-Label 0 real, 1 generated; an image is called generated when its score is at or above the threshold.
+Label 0 real, 1 generated; an image is called generated when its score is at or above the threshold. scikit-learn is loaded
+late, since a verdict on one picture needs none of it.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 METRICS = (
     "average_precision",
@@ -41,6 +40,8 @@ def detection_metrics(label: np.ndarray, score: np.ndarray, threshold: float = 0
     Raises:
         ValueError: labels other than 0 and 1, a class without rows, a score that is not finite, lengths that differ.
     """
+    from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
     label, score = check_rows(label, score)
     real, generated = _recalls(label, score >= 0.5)
     false_positive_rate, true_positive_rate, _ = roc_curve(label, score, drop_intermediate=False)
@@ -83,6 +84,8 @@ def roc_auc(label: np.ndarray, score: np.ndarray) -> float:
     Args:
         label, score: (N,) as for detection_metrics; they are not checked, for speed: the tables of a run hold thousands.
     """
+    from scipy.stats import rankdata
+
     generated = label == 1
     wins = rankdata(score)[generated].mean() - (generated.sum() + 1) / 2
     return float(wins / (~generated).sum())

@@ -1,6 +1,7 @@
 """What the tables and figures of the notebooks claim, composed from their numbers: one sentence or two for each."""
 
 import pandas as pd
+from scipy.stats import binomtest
 
 TITLES = {
     "average_precision": "average precision",
@@ -279,6 +280,32 @@ def calibration(table: pd.DataFrame, track: str) -> str:
         f"Expected calibration error (15 bins) before and after temperature scaling, test rows, {track} files. Mean over "
         f"arms: {mean.seen_before:.3f} to {mean.seen_after:.3f} on the generator trained on, {mean.unseen_before:.3f} to "
         f"{mean.unseen_after:.3f} on others."
+    )
+
+
+def selective(table: pd.DataFrame, track: str) -> str:
+    """Of 04_selective: what it buys, on generators that a head does not know, that a detector may say "undecided"."""
+    mean = table.mean()
+    return (
+        f"Item, {track} files, generators that a head was not trained on, thresholds for 5 % false positives. Where a picture "
+        "without objects, or one unlike the training pictures, is called undecided, "
+        f"{mean.coverage:.0%} are answered, and of these {mean.error_answered:.1%} wrongly, instead of {mean.error:.1%} of all; "
+        f"of real pictures {mean.false_positives_answered:.1%} instead of {mean.false_positives:.1%}."
+    )
+
+
+def detector(answers: pd.DataFrame, real: int) -> str:
+    """Of 04_detector: the false positive rate that was asked for and the one that was measured."""
+    if "real" not in answers.index:
+        return "The detector of this run, on test pictures; it has no real ones to measure false positives on."
+    share, others = answers["above_threshold"]["real"], answers.drop(index="real")
+    low, high = binomtest(round(share * real), real).proportion_ci(method="wilson")
+    found, silent = others["generated"], others["undecided"]
+    return (
+        "One head of item, trained on all generators of the card, on test pictures. Its threshold is to be passed by 5 % of "
+        f"real pictures, and {share:.1%} of {real} pass it (95 % interval {low:.1%} to {high:.1%}). It calls "
+        f"{found.min():.0%} to {found.max():.0%} of a generator's pictures generated, and {silent.min():.0%} to "
+        f"{silent.max():.0%} undecided."
     )
 
 

@@ -121,6 +121,29 @@ def plot_intervals(frame: pd.DataFrame, y: str, group: str | None = None, axes: 
     return axes
 
 
+def plot_risk(risk: pd.DataFrame) -> Figure:
+    """The error with and without silence: a line for each generator, mean and range over heads.
+
+    Args:
+        risk: generator, coverage, error, error_answered of each head, as abstention.selective_risk returns them.
+    """
+    answered = risk.groupby("generator")["coverage"].mean().map(" ({:.0%} answered)".format)
+    risk = risk.assign(source=risk["generator"] + risk["generator"].map(answered))
+    kinds = {"every picture": "error", "those that are answered": "error_answered"}
+    spread = pd.concat(
+        [
+            risk.groupby("source", sort=False)[column].agg(value="mean", low="min", high="max").assign(of=kind)
+            for kind, column in kinds.items()
+        ]
+    )
+    figure, axes = pyplot.subplots(figsize=(0.7 * PAGE, 0.34 * risk["source"].nunique() + 0.8))
+    plot_intervals(spread.reset_index(), "source", "of", axes)
+    axes.set_xlabel(
+        "error at a threshold for 5 % false positives\n(mean and range over heads that do not know the generator)"
+    )
+    return figure
+
+
 def plot_files(kinds: pd.DataFrame) -> Figure:
     """The size of files: a row for each source and format, median and 5 to 95 %.
 

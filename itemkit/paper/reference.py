@@ -80,7 +80,7 @@ def why_not_compared(reference: str | Path, profile: str) -> str:
 
 
 def write_reference(results: str | Path, reference: str | Path) -> list[str]:
-    """Replace the reference with the tables of a run, up to 64 kB each, what README.md shows, and the record.
+    """Replace the reference with the tables of a run, up to 64 kB each, what README.md shows, the record, and the detector.
 
     Args:
         results: folder of the run, named as its profile, with tables/, figures/, verdict.txt and record.json.
@@ -103,6 +103,9 @@ def write_reference(results: str | Path, reference: str | Path) -> list[str]:
         path.unlink()
     for path in files:
         shutil.copyfile(path, reference / path.name)
+    if (results / "detector").is_dir():
+        shutil.rmtree(reference / "detector", ignore_errors=True)
+        shutil.copytree(results / "detector", reference / "detector")
     text = json.dumps(record, indent=2) + "\n"
     (reference / "record.json").write_text(text, encoding="utf-8", newline="\n")
     return [*(path.name for path in files), "record.json"]

@@ -19,7 +19,7 @@ from pathlib import Path
 import yaml
 from filelock import FileLock, Timeout
 
-from itemkit.notebooks import PLAIN, STEPS, NotebookError, declared
+from itemkit.paper.notebooks import PLAIN, STEPS, NotebookError, declared
 from itemkit.running.values import check_value
 
 ROOT = Path(__file__).resolve().parents[2]

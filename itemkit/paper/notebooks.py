@@ -4,7 +4,7 @@ import ast
 import json
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 STEPS = (
     "00_data",
     "01_captions",

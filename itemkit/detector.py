@@ -1,0 +1,498 @@
+"""One picture in, a verdict with reasons out.
+
+    detector = Detector.from_pretrained("results/reference/detector")
+    print(detector("picture.jpg"))
+
+A picture goes through the functions that the notebooks use, one after the other: prepare, describe, locate, embed,
+features, head. What is new is the answer: real, generated, or undecided, with the false positive rate of its threshold.
+"""
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from importlib.resources import files
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset, Features, Value
+from datasets import Image as ImageColumn
+from huggingface_hub import HfApi
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+from tqdm.auto import tqdm
+
+from itemkit.arms import cosine_misalignment, feature_matrix, object_misalignment
+from itemkit.captions import Captioner
+from itemkit.data.files import whole
+from itemkit.data.hub import fetch
+from itemkit.data.images import UnreadableImage, aligned_bytes, decode_image, image_id
+from itemkit.embed import ClipEncoder
+from itemkit.evaluation.calibration import at_temperature, conformal_threshold
+from itemkit.head import MLPHead, predict
+from itemkit.locate import ObjectLocator
+from itemkit.network import check_device, network_digest
+from itemkit.pipeline import BOX, describe, embed, locate, name_objects, spacy_folder
+
+ANSWERS = ("real", "generated", "undecided")
+ROLES = {"captioner": Captioner, "locator": ObjectLocator, "encoder": ClipEncoder, "nouns": str}  # the frozen networks
+FORMAT = 1  # of detector.json: raise it when an older folder can no longer be used
+FILES = ["*.json", "*.safetensors", "networks/**"]  # of a detector on the hub
+BATCH = 64  # pictures that are taken through all networks together
+LIBRARIES = ("torch", "transformers", "open_clip_torch", "spacy", "pillow")
+
+
+class DetectorError(ValueError):
+    """A saved detector cannot be used as it stands; the message says what differs, and what to do."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a detector says of one picture."""
+
+    answer: str  # one of ANSWERS
+    score: float  # calibrated probability of being generated, in [0, 1]; NaN where the picture cannot be read
+    reason: str  # a sentence or two
+    threshold: float = math.nan  # the calibrated score above which the answer is "generated"
+    false_positive_rate: float = math.nan  # that the threshold was chosen for
+    caption: str = ""
+    objects: list[dict] = field(default_factory=list)  # phrase, box ([x0, y0, x1, y1] in pixels, or None), misalignment
+    global_misalignment: float = math.nan  # 1 - cosine of picture and caption, in [0, 2]
+    distance: float = math.nan  # from the pictures that the head was trained on, as Novelty has it
+    name: str = ""  # the file, or "picture 0" for the first of those in memory
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.answer} (score {self.score:.2f}). {self.reason}"
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """How far the misalignment of picture and caption lies from that of the pictures which a head was trained on.
+
+    The distance is Mahalanobis', to the nearest source: real pictures, or those of one generator (after Lee et al.,
+    arXiv 1807.03888, with a covariance of each source's own).
+    """
+
+    means: np.ndarray  # (S, D) of S sources
+    precisions: np.ndarray  # (S, D, D)
+    limit: float  # the distance beyond which a picture is called unlike them
+
+    @classmethod
+    def fit(cls, features: np.ndarray, source: np.ndarray, held_out: np.ndarray, share: float = 0.05) -> "Novelty":
+        """Learn what is known, and set the limit so that a share of pictures like these lies beyond it.
+
+        Args:
+            features: (N, D) features of the arm "global" of training pictures.
+            source: (N,) where each comes from; at least two pictures of each.
+            held_out: (M, D) of pictures that are not among them.
+            share: of the held-out pictures that may be called unlike the others.
+        """
+        from sklearn.covariance import LedoitWolf
+
+        fits = [LedoitWolf().fit(features[source == name]) for name in np.unique(source)]
+        means, precisions = np.stack([fit.location_ for fit in fits]), np.stack([fit.precision_ for fit in fits])
+        known = cls(means.astype(np.float32), precisions.astype(np.float32), math.inf)  # as they are saved
+        return replace(known, limit=float(np.quantile(known.distance(held_out), 1 - share)))
+
+    def distance(self, features: np.ndarray) -> np.ndarray:
+        """Return the distance of N pictures to the nearest source, (N,), of their features (N, D) of the arm "global"."""
+        away = features[:, None].astype(np.float64) - self.means  # (N, S, D)
+        squared = np.einsum("nsd,sde,nse->ns", away, self.precisions.astype(np.float64), away, optimize=True)
+        return np.sqrt(squared.min(axis=1))  # (N,)
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Frozen networks, a trained head, and what validation pictures say of its scores.
+
+    Args:
+        captioner, nouns, locator, encoder: the frozen networks; nouns is a spaCy pipeline, a folder or a package.
+        head: trained on features of `choices`.
+        choices: arm, and distance, pool, fuse and missing_box, as arms.feature_matrix takes them.
+        phrase: one of captions.PHRASES.
+        aligned_side: of the square that a picture is brought to first, in pixels; None: it is used as it is.
+        temperature: of the scores.
+        real_scores: uncalibrated scores of real validation pictures, of which thresholds are made.
+        tested_scores: those of real test pictures, on which false positive rates are measured.
+        novelty: tells what is unlike the training pictures; None: nothing is.
+        usual: the median misalignment of the objects of real validation pictures, to which reasons compare.
+        facts: what it was made of and what was measured, for its model card; JSON values.
+    """
+
+    captioner: Captioner
+    nouns: str | Path
+    locator: ObjectLocator
+    encoder: ClipEncoder
+    head: MLPHead
+    choices: dict[str, str]
+    phrase: str = "object"
+    aligned_side: int | None = None
+    temperature: float = 1.0
+    real_scores: np.ndarray = field(default_factory=lambda: np.empty(0))
+    tested_scores: np.ndarray = field(default_factory=lambda: np.empty(0))
+    novelty: Novelty | None = None
+    usual: float = math.nan
+    facts: dict = field(default_factory=dict)
+
+    def __call__(self, pictures, false_positive_rate: float = 0.05) -> "Verdict | list[Verdict]":
+        """Say of one picture, or of each of many, whether it is real or generated, and why.
+
+        Args:
+            pictures: a path, a PIL image or an array of bytes, (height, width, 3) or (height, width); or many of them.
+                Addresses are never fetched.
+            false_positive_rate: share of real pictures, of the kind it was trained on, that may be called generated.
+
+        Returns:
+            A verdict, or a list of them in order. A picture that cannot be read is undecided, and stops nothing.
+
+        Raises:
+            ValueError: a false_positive_rate outside (0, 1).
+            TypeError: something that is no picture.
+        """
+        if isinstance(pictures, (str, Path, Image.Image, np.ndarray)):
+            return next(self.verdicts([pictures], false_positive_rate))
+        pictures = list(pictures)
+        verdicts = self.verdicts(pictures, false_positive_rate)
+        few = True if len(pictures) <= BATCH else None  # None: where a terminal shows it
+        return list(tqdm(verdicts, desc="detect", unit="picture", total=len(pictures), disable=few))
+
+    def verdicts(self, pictures: Sequence, false_positive_rate: float = 0.05) -> Iterator[Verdict]:
+        """Yield the verdicts of many pictures, a batch at a time; see __call__."""
+        for start in range(0, len(pictures), BATCH):
+            some = pictures[start : start + BATCH]
+            encoded, lost = {}, {}
+            for place, picture in enumerate(some):
+                try:
+                    encoded[place] = self.prepared(picture)
+                except UnreadableImage as error:
+                    lost[place] = Verdict("undecided", math.nan, f"It cannot be read: {error}.")
+            judged = dict(zip(encoded, self.judge(list(encoded.values()), false_positive_rate), strict=True))
+            for place, picture in enumerate(some):
+                name = str(picture) if isinstance(picture, (str, Path)) else f"picture {start + place}"
+                verdict = lost.get(place) or judged[place]
+                yield replace(verdict, name=name, objects=self._in_place(verdict.objects, picture))
+
+    def prepared(self, picture) -> bytes:
+        """Return the bytes of a picture as the networks see it: those of the aligned one, where that is asked for.
+
+        Raises:
+            UnreadableImage: it cannot be read; the message is the reason.
+            TypeError: it is no path, PIL image or array of bytes.
+        """
+        encoded = _encoded(picture)
+        if self.aligned_side:
+            return aligned_bytes(encoded, self.aligned_side)
+        decode_image(encoded)  # an unreadable one is told here
+        return encoded
+
+    def threshold(self, false_positive_rate: float = 0.05) -> float:
+        """Return the uncalibrated score above which a picture is called generated, as conformal_threshold has it."""
+        return conformal_threshold(self.real_scores, false_positive_rate)
+
+    def measured(self, false_positive_rate: float = 0.05) -> float:
+        """Return the share of real test pictures above the threshold; NaN where none were scored."""
+        return (
+            float(np.mean(self.tested_scores > self.threshold(false_positive_rate)))
+            if len(self.tested_scores)
+            else math.nan
+        )
+
+    def answers(self, score: np.ndarray, answered: np.ndarray, false_positive_rate: float = 0.05) -> np.ndarray:
+        """Return the answer for each of N pictures that were scored before.
+
+        Args:
+            score: (N,) uncalibrated.
+            answered: (N,) whether an object was found, and the picture is not unlike those that it was trained on.
+            false_positive_rate: as for __call__.
+        """
+        threshold = self.threshold(false_positive_rate)
+        called = np.where(np.asarray(score) > threshold, "generated", "real")
+        return np.where(np.asarray(answered) & math.isfinite(threshold), called, "undecided")
+
+    def judge(
+        self, encoded: list[bytes], false_positive_rate: float = 0.05, captions: list[str] | None = None
+    ) -> list[Verdict]:
+        """Return verdicts of prepared pictures, with the words of the captioner or others; boxes are in their pixels.
+
+        Args:
+            encoded: N files, as `prepared` returns them.
+            false_positive_rate: as for __call__.
+            captions: N other captions.
+        """
+        threshold = self.threshold(false_positive_rate)
+        if not encoded:
+            return []
+        table = pd.DataFrame({"image_id": [image_id(one) for one in encoded], "file": encoded, "caption": captions})
+        table = table.drop_duplicates("image_id")
+        images = dataset_of(table["file"].to_list())
+        if captions is None:
+            words = describe(images, self.captioner, self.nouns, None, self.phrase)
+        else:
+            words = table[["image_id", "caption"]].assign(status="ok", reason="")
+            words["phrases"] = name_objects(words["caption"].to_list(), self.nouns, None, self.phrase)
+        boxes = locate(images, words, self.locator, None)
+        said = words, boxes, *embed(images, words, boxes, self.encoder, None)
+        ids = words["image_id"].to_list()
+        words = words.assign(score=predict(self.head, feature_matrix(ids, *said, **self.choices)), distance=math.nan)
+        words["misalignment"] = cosine_misalignment(ids, *said)["global"].to_numpy()
+        if self.novelty:
+            words["distance"] = self.novelty.distance(feature_matrix(ids, *said, arm="global"))
+        objects = dict(list(object_misalignment(*said).groupby("image_id")))
+        judged = {
+            row.image_id: self._verdict(row, objects.get(row.image_id), threshold, false_positive_rate)
+            for row in words.itertuples()
+        }
+        return [judged[image_id(one)] for one in encoded]
+
+    def _verdict(self, row, found: pd.DataFrame | None, threshold: float, rate: float) -> Verdict:
+        limit, doubts = self._calibrated(threshold), []
+        if found is None:
+            doubts.append("no object that its caption names was found")
+        if self.novelty and row.distance > self.novelty.limit:
+            known = f"distance {row.distance:.1f}, theirs most often below {self.novelty.limit:.1f}"
+            doubts.append(f"it is unlike the pictures that the head was trained on ({known})")
+        if threshold == math.inf:
+            doubts.append(f"{len(self.real_scores)} real pictures are too few for a false positive rate of {rate:.1%}")
+        if doubts:
+            answer, reason = "undecided", f"No verdict: {', and '.join(doubts)}."
+        elif row.score > threshold:
+            answer, reason = "generated", f"Its score is above {limit:.2f}, as that of {rate:.1%} of real pictures is."
+        else:
+            answer, reason = "real", f"Its score is at most {limit:.2f}, as that of {1 - rate:.1%} of real pictures is."
+        objects = {phrase: {"phrase": phrase, "box": None, "misalignment": math.nan} for phrase in row.phrases}
+        if found is not None:
+            worst = found.loc[found["misalignment"].idxmax()]
+            usual = f"; of real pictures usually {self.usual:.2f}" if math.isfinite(self.usual) else ""
+            reason += f" Of its objects, {worst.phrase!r} fits its word worst ({worst.misalignment:.2f}{usual})."
+            for phrase, misalignment, *box in found[["phrase", "misalignment", *BOX]].itertuples(index=False):
+                objects[phrase] |= {"box": box, "misalignment": misalignment}
+        words = row.caption, list(objects.values()), row.misalignment, row.distance
+        return Verdict(answer, self._calibrated(row.score), reason, limit, rate, *words)
+
+    def _calibrated(self, score: float) -> float:
+        if self.temperature == 1 or not math.isfinite(score):
+            return float(score)  # to the digits of the head
+        return float(at_temperature(score, self.temperature))
+
+    def _in_place(self, objects: list[dict], picture) -> list[dict]:
+        """Boxes of the aligned square, in pixels of the upright picture that it was cut from."""
+        if not (self.aligned_side and objects):
+            return objects
+        size = np.array(decode_image(_encoded(picture)).size)
+        scale, corner = min(size) / self.aligned_side, np.tile((size - min(size)) / 2, 2)
+        return [one | {"box": one["box"] and (np.array(one["box"]) * scale + corner).tolist()} for one in objects]
+
+    # Saved, and found again
+
+    def save_pretrained(
+        self, folder: str | Path, measured: dict[str, pd.DataFrame] | None = None, with_networks: bool = False
+    ) -> None:
+        """Write a folder that from_pretrained reads: the head, detector.json, novelty.safetensors and a model card.
+
+        Args:
+            folder: made if absent; an earlier detector in it is replaced.
+            measured: tables for the model card, by what they say; None: those it was saved with.
+            with_networks: copy frozen networks that are folders into it; otherwise it names where they are from there.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if measured is not None:
+            self.facts["measured"] = {claim: rows.to_dict("records") for claim, rows in measured.items()}
+        networks = {role: self._saved_network(role, folder, with_networks) for role in ROLES}
+        saved = {
+            "format": FORMAT,
+            "networks": networks,
+            "choices": self.choices,
+            "phrase": self.phrase,
+            "aligned_side": self.aligned_side,
+            "temperature": self.temperature,
+            "usual_misalignment": self.usual,
+            "novelty_limit": self.novelty.limit if self.novelty else None,
+            "real_scores": np.sort(self.real_scores).tolist(),
+            "tested_scores": np.sort(self.tested_scores).tolist(),
+            "facts": self.facts,
+            "versions": {name: version(name) for name in LIBRARIES},
+        }
+        self.head.save_pretrained(folder)
+        if self.novelty:
+            with whole(folder / "novelty.safetensors") as part:
+                save_file({"means": self.novelty.means, "precisions": self.novelty.precisions}, part)
+        for name, text in (("detector.json", json.dumps(saved, indent=1) + "\n"), ("README.md", self._model_card())):
+            with whole(folder / name) as part:
+                part.write_text(text, encoding="utf-8")
+
+    def push_to_hub(self, name: str, private: bool = False, **options) -> str:
+        """Publish the detector, with its model card and those frozen networks that are folders, and return its address.
+
+        Args:
+            name: hub id, such as "someone/item-toyworld".
+            private: whether others may not see it.
+            options: of huggingface_hub.HfApi, such as token.
+        """
+        api = HfApi(**options)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, with_networks=True)
+            api.create_repo(name, private=private, exist_ok=True)
+            return str(api.upload_folder(repo_id=name, folder_path=folder, commit_message="A detector made by itemkit"))
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, revision: str | None = None, device: str = "cpu") -> "Detector":
+        """Read a saved detector, and check that the frozen networks are those that it was made with.
+
+        Args:
+            name: a folder, or a hub id.
+            revision: of a hub id; None: the newest.
+            device: as torch writes it, e.g. "cpu" or "cuda".
+
+        Raises:
+            DetectorError: no detector, one of another version, a damaged one, or other networks than it was made with.
+            HubError: it, or a network of it, is not here and cannot be fetched.
+            ValueError: no such device.
+        """
+        check_device(device)
+        if not Path(name).is_dir() and (
+            Path(name).exists() or str(name).count("/") != 1 or str(name).startswith((".", "/"))
+        ):
+            raise DetectorError(f"no folder {str(name)!r}, and it cannot be a hub id, which is written owner/name")
+        folder = fetch(name, revision, patterns=FILES)
+        saved = _read(folder)
+        networks = {role: _here(folder, role, one) for role, one in saved["networks"].items()}
+        frozen = {"nouns": networks["nouns"]} | {
+            role: ROLES[role](networks[role], device=device, **saved["networks"][role]["settings"])
+            for role in ("captioner", "locator", "encoder")
+        }
+        try:
+            head = MLPHead.from_pretrained(folder)
+            arrays = load_file(folder / "novelty.safetensors") if saved["novelty_limit"] is not None else None
+        except Exception as error:  # each library has its own for a file that is not there, cut short, or another one's
+            raise DetectorError(
+                f"the weights in {folder} are missing or damaged ({error}); get the detector anew"
+            ) from error
+        detector = cls(
+            **frozen,
+            head=head,
+            choices=saved["choices"],
+            phrase=saved["phrase"],
+            aligned_side=saved["aligned_side"],
+            temperature=saved["temperature"],
+            real_scores=np.array(saved["real_scores"]),
+            tested_scores=np.array(saved["tested_scores"]),
+            novelty=Novelty(arrays["means"], arrays["precisions"], saved["novelty_limit"]) if arrays else None,
+            usual=saved["usual_misalignment"],
+            facts=saved["facts"],
+        )
+        for role, one in saved["networks"].items():
+            if (found := detector._identity(role)) != one["network"]:
+                raise DetectorError(
+                    f"the {role} of {folder} was {one['network']}, and {networks[role]} is {found}: scores would not be "
+                    "those that were measured; get the network it was made with, or make the detector anew"
+                )
+        return detector
+
+    def _saved_network(self, role: str, folder: Path, copied: bool) -> dict:
+        """What detector.json says of a frozen network; the place of one that is a folder is seen from `folder`."""
+        network = getattr(self, role)
+        settings = {} if role == "nouns" else asdict(network)
+        name = settings.pop("name", network)
+        settings.pop("device", None)
+        saved = {"name": str(name), "network": self._identity(role), "settings": settings}
+        if Path(name).is_dir():
+            if copied:
+                shutil.copytree(name, folder / "networks" / role, dirs_exist_ok=True)
+                name = folder / "networks" / role
+            saved["name"] = Path(os.path.join(".", os.path.relpath(name, folder))).as_posix()
+            if not saved["name"].startswith("."):
+                saved["name"] = f"./{saved['name']}"
+        return saved
+
+    def _identity(self, role: str) -> str:
+        if role == "nouns":
+            return network_digest(spacy_folder(self.nouns))
+        return network_digest(getattr(self, role).name, getattr(self, role).revision)
+
+    def _model_card(self) -> str:
+        made_of = [f"* {name.replace('_', ' ')}: {value}" for name, value in self.facts.get("made_of", {}).items()]
+        measured = [
+            f"{title}\n\n{pd.DataFrame(rows).to_markdown(index=False, floatfmt='.3f')}"
+            for title, rows in self.facts.get("measured", {}).items()
+        ]
+        card = (files("itemkit") / "model_card.md").read_text(encoding="utf-8")
+        return card.format(arm=self.choices["arm"], made_of="\n".join(made_of), measured="\n\n".join(measured))
+
+
+def dataset_of(encoded: list[bytes]) -> Dataset:
+    """Return a data set of prepared files in the form that pipeline takes."""
+    rows = {"image": [{"bytes": one, "path": None} for one in encoded], "image_id": [image_id(one) for one in encoded]}
+    return Dataset.from_dict(rows, Features({"image": ImageColumn(decode=False), "image_id": Value("string")}))
+
+
+def _encoded(picture) -> bytes:
+    if isinstance(picture, (str, Path)):
+        path = Path(picture)
+        if "://" in str(picture):
+            raise UnreadableImage("an address; pictures are not fetched: save it, and give its path")
+        if not path.is_file():
+            raise UnreadableImage("a folder; give the files in it" if path.is_dir() else "no such file")
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise UnreadableImage(error.strerror or str(error)) from error
+    if isinstance(picture, np.ndarray):
+        if (
+            picture.dtype != np.uint8
+            or picture.ndim not in (2, 3)
+            or (picture.ndim == 3 and picture.shape[2] not in (3, 4))
+        ):
+            raise TypeError(
+                f"an array of {picture.dtype}, shape {picture.shape}; expected bytes (uint8) of shape (height, width), "
+                "(height, width, 3) or (height, width, 4)"
+            )
+        picture = Image.fromarray(picture)
+    if not isinstance(picture, Image.Image):
+        raise TypeError(f"expected a path, a PIL image or an array of bytes, got {type(picture).__name__}")
+    file = BytesIO()
+    try:
+        (picture if picture.mode in ("1", "L", "LA", "I;16", "P", "RGB", "RGBA") else picture.convert("RGB")).save(
+            file, "PNG"
+        )
+    except (OSError, ValueError) as error:  # a lazy one whose file is broken, or gone
+        raise UnreadableImage(str(error)) from error
+    return file.getvalue()
+
+
+def _read(folder: Path) -> dict:
+    path = folder / "detector.json"
+    if not path.is_file():
+        raise DetectorError(f"{folder} holds no detector.json; expected a folder that Detector.save_pretrained wrote")
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        form = saved["format"]
+        if form == FORMAT:
+            lacking = {"networks", "choices", "phrase", "aligned_side", "temperature", "real_scores"} - set(saved)
+            lacking |= {"captioner", "nouns", "locator", "encoder"} - set(saved["networks"])
+            if lacking:
+                raise KeyError(*sorted(lacking))
+    except (ValueError, TypeError, KeyError) as error:
+        raise DetectorError(f"{path} is damaged ({type(error).__name__}: {error}); get the detector anew") from None
+    if form != FORMAT:
+        raise DetectorError(f"{path} has format {form!r}, this version of itemkit {FORMAT}; make the detector anew")
+    return saved
+
+
+def _here(folder: Path, role: str, network: dict) -> str:
+    """The name of a network of a saved detector, seen from here."""
+    name = network["name"]
+    if not name.startswith("."):
+        return name
+    place = (folder / name).resolve()
+    if not place.is_dir():
+        raise DetectorError(
+            f"the {role} of {folder} is not here: no folder {place}; put it there, or make the detector anew"
+        )
+    return str(place)

@@ -1,0 +1,232 @@
+"""The command line: `python -m itemkit detect | card | doctor`. The evaluation has its own door, run_all.sh."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+DETECTOR = Path(__file__).resolve().parents[2] / "results" / "reference" / "detector"
+HUB = "https://huggingface.co"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its status: 0, 1 if something was wrong with what was given, 2 if nothing could be done."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except (ValueError, OSError) as error:  # those that itemkit raises are sentences
+        print(f"itemkit: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # as of `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("itemkit: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m itemkit", description="Detect generated pictures by how badly words fit."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(command: Callable, name: str, purpose: str, example: str) -> argparse.ArgumentParser:
+        one = commands.add_parser(
+            name, help=purpose, description=purpose, epilog=f"example: python -m itemkit {example}"
+        )
+        one.set_defaults(command=command)
+        return one
+
+    one = add(
+        detect, "detect", "say of pictures whether they are real or generated, and why", "detect holiday/ cat.jpg"
+    )
+    one.add_argument("paths", nargs="+", metavar="PATH", help="a picture, or a folder of pictures")
+    one.add_argument("--detector", default=DETECTOR, help="folder or hub id (default: the one of toyworld)")
+    one.add_argument("--false-positive-rate", type=float, default=0.05, metavar="SHARE", help="default: 0.05")
+    one.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
+    one.add_argument(
+        "--json", action="store_true", help="a line of JSON for each picture, with caption, objects and boxes"
+    )
+    one = add(card, "card", "check a data card and its data, before an hour of work", "card data_cards/toyworld")
+    one.add_argument("path", metavar="PATH", help="folder of a card, or the name of one in data_cards/")
+    add(doctor, "doctor", "look at this machine: what is here, what is missing, and what helps", "doctor")
+    return parser
+
+
+def detect(options: argparse.Namespace) -> int:
+    """Judge pictures; 1 if one of them could not be read."""
+    files = list(_pictures(options.paths))
+    from tqdm.auto import tqdm
+
+    from itemkit.detector import Detector
+
+    detector = Detector.from_pretrained(options.detector, device=options.device)
+    lost, verdicts = 0, detector.verdicts(files, options.false_positive_rate)
+    for verdict in tqdm(verdicts, total=len(files), desc="detect", unit="picture", leave=False, disable=None):
+        lost += math.isnan(verdict.score)
+        if options.json:
+            line = json.dumps(_plain(asdict(verdict)), ensure_ascii=False)
+        else:
+            line = f"{verdict.answer:9}  {verdict.score:5.2f}  {verdict.name}\n                  {verdict.reason}"
+        with tqdm.external_write_mode(sys.stdout):
+            print(line, flush=True)
+    measured = detector.measured(options.false_positive_rate)
+    if not options.json and not math.isnan(measured):
+        print(
+            f"\nThe threshold is to let {options.false_positive_rate:.1%} of real pictures pass as generated; of its own "
+            f"{len(detector.tested_scores)} real test pictures {measured:.1%} pass. Of other kinds of pictures nothing is known."
+        )
+    return int(lost > 0)
+
+
+def _pictures(paths: list[str]) -> Iterator[str | Path]:
+    from itemkit.data.layouts import picture_files
+
+    for path in paths:
+        if not Path(path).is_dir():
+            yield path  # an address, too: its verdict says that it is not fetched
+        elif files := picture_files(Path(path)):
+            yield from files
+        else:
+            raise ValueError(f"folder {path} holds no files; give a folder of pictures")
+
+
+def _plain(value):
+    """What JSON can hold: it has no NaN."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def card(options: argparse.Namespace) -> int:
+    """Check a card and, where its data are here, each picture; 1 if there is something to mend."""
+    from itemkit.data.cards import read_card
+
+    found = read_card(options.path)
+    print(f"{found.name}: {found.summary}", *found.unverified, sep="\n")
+    if not found.is_local:
+        print(
+            f"{found.repo} is not a folder here; `./run_all.sh PROFILE --dry-run` asks for it. The card itself is complete."
+        )
+        return 0
+    import pandas as pd
+
+    from itemkit.data.images import inspect_images
+    from itemkit.data.load import load_images
+    from itemkit.evaluation.audit import contradictions, duplicates, too_few
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        images = inspect_images(load_images(found))
+    print(
+        "",
+        pd.crosstab(images["generator"], images["split"], margins=True, margins_name="all").to_string(),
+        "",
+        sep="\n",
+    )
+    broken = images[images["status"] != "ok"]
+    faults = [str(warning.message) for warning in told if warning.category is UserWarning]
+    if len(broken):
+        first = broken.iloc[0]
+        faults.append(
+            f"{len(broken)} pictures cannot be read; the first is {first.image_id} of {first.generator}: {first.reason}"
+        )
+    if both := len(contradictions(images)):
+        faults.append(f"{both} pictures stand as real and as generated")
+    pairs = duplicates(images)["kind"].value_counts()
+    if "exact" in pairs:
+        faults.append(f"{pairs['exact']} pairs of pictures in different splits are the same")
+    if "near" in pairs:
+        print(f"{pairs['near']} pairs of pictures in different splits look alike")
+    faults += too_few(images).values()
+    print(*(f"to mend: {fault}" for fault in faults), sep="\n") if faults else print("nothing to mend")
+    return int(bool(faults))
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Look at the machine; 1 if something that a run needs is missing."""
+    outcomes = [outcome for look in (_python, _torch, _spacy, _hub, _cores, _space, _own) for outcome in look()]
+    for fine, what, remedy in outcomes:
+        print(f"{'ok  ' if fine else 'look'}  {what}{'' if fine or not remedy else f'; {remedy}'}")
+    return int(not all(fine for fine, _, _ in outcomes))
+
+
+def _python() -> Iterator[tuple[bool, str, str]]:
+    where = sys.prefix if sys.prefix != sys.base_prefix else "no virtual environment"
+    yield sys.version_info >= (3, 11), f"Python {sys.version.split()[0]}, {where}", "Python 3.11 or newer is needed"
+
+
+def _torch() -> Iterator[tuple[bool, str, str]]:
+    try:
+        import torch
+        import torchvision
+
+        kinds = [kind for kind in ("cuda", "xpu", "mps") if getattr(torch, kind).is_available()]
+        yield (
+            True,
+            f"torch {torch.__version__} with torchvision {torchvision.__version__}, on {', '.join(['cpu', *kinds])}",
+            "",
+        )
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:  # as a torchvision of another torch fails
+        remedy = "install the versions of requirements.txt together: torch 2.14.1 goes with torchvision 0.29.1 only"
+        yield False, f"torch and torchvision: {str(error).splitlines()[0]}", remedy
+
+
+def _spacy() -> Iterator[tuple[bool, str, str]]:
+    try:
+        yield True, f"spaCy {version('spacy')}", ""
+    except PackageNotFoundError:
+        yield False, "spaCy is not installed", "install requirements.txt"
+    here = find_spec("en_core_web_sm") is not None
+    yield (
+        True,
+        f"spaCy's en_core_web_sm, for photographs, is {'here' if here else 'not here: a run that needs it fetches it'}",
+        "",
+    )
+
+
+def _hub() -> Iterator[tuple[bool, str, str]]:
+    import urllib.request
+
+    if os.environ.get("HF_HUB_OFFLINE"):
+        yield True, "the Hugging Face Hub is switched off by HF_HUB_OFFLINE; toyworld needs none", ""
+        return
+    try:
+        urllib.request.urlopen(
+            urllib.request.Request(os.environ.get("HF_ENDPOINT", HUB), method="HEAD"), timeout=5
+        ).close()
+        yield True, "the Hugging Face Hub answers", ""
+    except OSError as error:
+        yield True, f"the Hugging Face Hub does not answer ({error}); toyworld needs none, other profiles do", ""
+
+
+def _cores() -> Iterator[tuple[bool, str, str]]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = int(os.environ.get("OMP_NUM_THREADS") or cores)
+    yield threads <= cores, f"{cores} cores, {threads} threads", "set OMP_NUM_THREADS to the number of cores at most"
+
+
+def _space() -> Iterator[tuple[bool, str, str]]:
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    yield free > 5, f"{free:.0f} GB free here", "an environment takes 5 GB, the networks for photographs 3 GB more"
+
+
+def _own() -> Iterator[tuple[bool, str, str]]:
+    yield (
+        DETECTOR.is_dir(),
+        f"the detector of toyworld in {DETECTOR}",
+        "./run_all.sh makes one in results/toyworld/detector",
+    )
