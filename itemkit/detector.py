@@ -119,7 +119,7 @@ class Detector:
         aligned_side: of the square that a picture is brought to first, in pixels; None: it is used as it is.
         temperature: of the scores.
         real_scores: uncalibrated scores of real validation pictures, of which thresholds are made.
-        tested_scores: those of real test pictures, on which false positive rates are measured.
+        tested_scores: those of test pictures, by generator; on the real ones false positive rates are measured.
         novelty: tells what is unlike the training pictures; None: nothing is.
         usual: the median misalignment of the objects of real validation pictures, to which reasons compare.
         facts: what it was made of and what was measured, for its model card; JSON values.
@@ -135,7 +135,7 @@ class Detector:
     aligned_side: int | None = None
     temperature: float = 1.0
     real_scores: np.ndarray = field(default_factory=lambda: np.empty(0))
-    tested_scores: np.ndarray = field(default_factory=lambda: np.empty(0))
+    tested_scores: dict[str, np.ndarray] = field(default_factory=dict)
     novelty: Novelty | None = None
     usual: float = math.nan
     facts: dict = field(default_factory=dict)
@@ -197,11 +197,8 @@ class Detector:
 
     def measured(self, false_positive_rate: float = 0.05) -> float:
         """Return the share of real test pictures above the threshold; NaN where none were scored."""
-        return (
-            float(np.mean(self.tested_scores > self.threshold(false_positive_rate)))
-            if len(self.tested_scores)
-            else math.nan
-        )
+        real = self.tested_scores.get("real", np.empty(0))
+        return float(np.mean(real > self.threshold(false_positive_rate))) if len(real) else math.nan
 
     def answers(self, score: np.ndarray, answered: np.ndarray, false_positive_rate: float = 0.05) -> np.ndarray:
         """Return the answer for each of N pictures that were scored before.
@@ -315,7 +312,7 @@ class Detector:
             "usual_misalignment": self.usual,
             "novelty_limit": self.novelty.limit if self.novelty else None,
             "real_scores": np.sort(self.real_scores).tolist(),
-            "tested_scores": np.sort(self.tested_scores).tolist(),
+            "tested_scores": {name: np.sort(scores).tolist() for name, scores in self.tested_scores.items()},
             "facts": self.facts,
             "versions": {name: version(name) for name in LIBRARIES},
         }
@@ -382,7 +379,7 @@ class Detector:
             aligned_side=saved["aligned_side"],
             temperature=saved["temperature"],
             real_scores=np.array(saved["real_scores"]),
-            tested_scores=np.array(saved["tested_scores"]),
+            tested_scores={name: np.array(scores) for name, scores in saved["tested_scores"].items()},
             novelty=Novelty(arrays["means"], arrays["precisions"], saved["novelty_limit"]) if arrays else None,
             usual=saved["usual_misalignment"],
             facts=saved["facts"],
@@ -474,7 +471,15 @@ def _read(folder: Path) -> dict:
         saved = json.loads(path.read_text(encoding="utf-8"))
         form = saved["format"]
         if form == FORMAT:
-            lacking = {"networks", "choices", "phrase", "aligned_side", "temperature", "real_scores"} - set(saved)
+            lacking = {
+                "networks",
+                "choices",
+                "phrase",
+                "aligned_side",
+                "temperature",
+                "real_scores",
+                "tested_scores",
+            } - set(saved)
             lacking |= {"captioner", "nouns", "locator", "encoder"} - set(saved["networks"])
             if lacking:
                 raise KeyError(*sorted(lacking))

@@ -327,8 +327,8 @@ class Run:
         from itemkit.evaluation.calibration import choose_temperature
 
         own = scored[scored["generator"].isin(["real", *generators])]
-        held_out, real = own[own["split"] == "validation"], own[own["label"] == 0]
-        real_held_out = real[real["split"] == "validation"]
+        held_out, tested = own[own["split"] == "validation"], own[own["split"] == "test"]
+        real_held_out = held_out[held_out["label"] == 0]
         objects = object_misalignment(*self.said)
         if temperature is None:
             temperature = choose_temperature(held_out["label"].to_numpy(), held_out["score"].to_numpy())
@@ -343,7 +343,7 @@ class Run:
             self.values["aligned_side"] if self.track == "aligned" else None,
             temperature,
             real_held_out["score"].to_numpy(),
-            real.loc[real["split"] == "test", "score"].to_numpy(),
+            {name: rows["score"].to_numpy() for name, rows in tested.groupby("generator", sort=False)},
             self.novelty(generators),
             float(objects["misalignment"][objects["image_id"].isin(real_held_out["image_id"])].median()),
             {

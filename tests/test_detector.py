@@ -43,7 +43,7 @@ def files_of(images, names):
 @pytest.fixture
 def detector(parts):
     scores = np.linspace(0, 1, 100)
-    return Detector(*parts[2], temperature=2.0, real_scores=scores, tested_scores=scores, usual=0.5)
+    return Detector(*parts[2], temperature=2.0, real_scores=scores, tested_scores={"real": scores}, usual=0.5)
 
 
 def test_scores_are_those_of_the_stages_to_the_last_digit(parts, images):
@@ -118,7 +118,7 @@ def test_the_answer_depends_on_the_rate_that_is_asked_for(detector, parts, image
             assert verdict.threshold == pytest.approx(float(at_temperature(threshold, 2.0)))
             assert verdict.score == float(at_temperature(score, 2.0))
             assert (verdict.reason.startswith("No verdict: no object")) == (not found)
-    assert detector.measured(0.05) == np.mean(detector.tested_scores > detector.threshold(0.05))
+    assert detector.measured(0.05) == np.mean(detector.tested_scores["real"] > detector.threshold(0.05))
     with pytest.raises(ValueError, match="false_positive_rate 5; expected a share between 0 and 1"):
         detector(make_picture(1), 5)
     few = Detector(*parts[2], real_scores=np.zeros(10))

@@ -4,6 +4,7 @@ import re
 import textwrap
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib import pyplot
 from matplotlib.axes import Axes
@@ -172,6 +173,55 @@ def plot_picture(
         place = {"bbox_to_anchor": (0.5, 0), "bbox_transform": axes.transAxes, "frameon": False, "pad": 0.4}
         axes.add_artist(AnchoredOffsetbox("upper center", child=below, **place))
     return axes
+
+
+def plot_verdict(
+    picture: Image.Image,
+    caption: str,
+    objects: pd.DataFrame,
+    score: float,
+    threshold: float,
+    scores: Mapping[str, Sequence[float]],
+    usual: float,
+) -> Figure:
+    """One picture and what its verdict rests on: its words, a bar for each object, and its score among others.
+
+    Args:
+        picture: as the networks saw it.
+        caption: its words.
+        objects: a row for each object that the caption names: phrase, misalignment, x0, y0, x1, y1 (pixels of
+            `picture`), NaN where it was not found.
+        score, threshold: calibrated, in [0, 1]; above the threshold a picture is called generated.
+        scores: calibrated scores of test pictures, by generator.
+        usual: the misalignment of most objects of real pictures.
+    """
+    figure, (left, middle, right) = pyplot.subplots(
+        1, 3, figsize=(1.25 * PAGE, 2.9), width_ratios=[1, 1, 1.2], layout="none"
+    )
+    figure.subplots_adjust(
+        0.01, 0.24, 0.99, 0.84, wspace=0.3
+    )  # a layout that is computed takes as long as all the rest
+    scale, found = misalignment_scale(usual - 0.15, usual + 0.25), objects.dropna(subset="misalignment")
+    plot_picture(picture, found, caption, list(objects["phrase"]), scale, left, width=30)
+    lengths, lacks = objects["misalignment"].fillna(0), objects["misalignment"].isna()
+    middle.barh(objects["phrase"], lengths, color=scale.to_rgba(lengths), height=0.6)
+    for line, (length, lacking) in enumerate(zip(lengths, lacks, strict=True)):
+        text, colour = ("not found", GREY) if lacking else (f"{length:.2f}", "white")
+        middle.text(0.01, line, text, va="center", color=colour)
+    middle.axvline(usual, color="black", linewidth=0.8)
+    middle.set(xlim=(0, 1), ylim=(max(len(objects), 3) - 0.5, -0.5))
+    middle.set_xlabel("misalignment of an object, 1 - cosine\n(line: usual in real pictures)")
+    generated = [one for name in scores if name != "real" for one in scores[name]]
+    for name, values, colour in (("real", scores.get("real", []), COLOURS[0]), ("generated", generated, COLOURS[1])):
+        count, edges = np.histogram(values, 25, (0, 1))
+        right.stairs(
+            count / max(1, len(values)), edges, fill=True, color=colour, alpha=0.55, label=f"{name} test pictures"
+        )
+    right.axvline(threshold, color=GREY, linewidth=0.8, linestyle="--", label="threshold")
+    right.axvline(score, color="black", linewidth=2, label=f"this picture: {score:.2f}")
+    right.set(xlim=(0, 1), xlabel="score of being generated", ylabel="share")
+    right.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    return figure
 
 
 def _show(axes: Axes, picture: Image.Image) -> float:

@@ -85,7 +85,7 @@ def detect(options: argparse.Namespace) -> int:
     if not options.json and not math.isnan(measured):
         print(
             f"\nThe threshold is to let {options.false_positive_rate:.1%} of real pictures pass as generated; of its own "
-            f"{len(detector.tested_scores)} real test pictures {measured:.1%} pass. Of other kinds of pictures nothing is known."
+            f"{len(detector.tested_scores['real'])} real test pictures {measured:.1%} pass. Of other kinds of pictures nothing is known."
         )
     return int(lost > 0)
 

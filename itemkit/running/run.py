@@ -179,7 +179,9 @@ def execute(notebook: Path, output: Path, parameters: dict[str, object]) -> None
     output.parent.mkdir(parents=True, exist_ok=True)
     options = {"kernel_name": "python3", "language": "python", "cwd": notebook.parent, "start_timeout": 600}
     options |= {"stderr_file": sys.stderr, "progress_bar": False}  # the notebooks' own bars say how far they are
-    options |= {"extra_arguments": ["--IPKernelApp.log_level=CRITICAL"]}  # no advice on encryption: it is one machine
+    quiet = "--IPKernelApp.log_level=CRITICAL"  # no advice on encryption: it is one machine
+    plain = "--IPKernelApp.exec_lines=import sys; sys.modules['ipywidgets'] = None"  # bars as text, for log and page
+    options |= {"extra_arguments": [quiet, plain]}
     try:
         with _said_who_runs():
             papermill.execute_notebook(notebook, output, parameters, **options)
