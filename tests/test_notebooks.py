@@ -65,8 +65,9 @@ def test_all_notebooks_together_are_short():
     assert sum(counts.values()) <= 450
 
 
-def test_it_opens_its_run_in_its_first_cell_and_closes_it(notebook):
-    sources = code(notebook)
+@pytest.mark.parametrize("path", RUN, ids=lambda path: path.stem)
+def test_it_opens_its_run_in_its_first_cell_and_closes_it(path):
+    sources = code(nbformat.read(path, as_version=4))
     assert re.search(r'^run = Run\(results, "[0-8]\w+", globals\(\)\)$', sources[1], re.MULTILINE)
     assert sum("run.close()" in source for source in sources) == 1
 
