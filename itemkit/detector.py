@@ -255,13 +255,21 @@ class Detector:
             known = f"distance {row.distance:.1f}, theirs most often below {self.novelty.limit:.1f}"
             doubts.append(f"it is unlike the pictures that the head was trained on ({known})")
         if threshold == math.inf:
-            doubts.append(f"{len(self.real_scores)} real pictures are too few for a false positive rate of {rate:.1%}")
+            doubts.append(
+                f"{len(self.real_scores)} real pictures are too few for a false positive rate of {100 * rate:g} %"
+            )
         if doubts:
             answer, reason = "undecided", f"No verdict: {', and '.join(doubts)}."
         elif row.score > threshold:
-            answer, reason = "generated", f"Its score is above {limit:.2f}, as that of {rate:.1%} of real pictures is."
+            answer, reason = (
+                "generated",
+                f"Its score is above {limit:.2f}; of real pictures {100 * rate:g} % should be.",
+            )
         else:
-            answer, reason = "real", f"Its score is at most {limit:.2f}, as that of {1 - rate:.1%} of real pictures is."
+            answer, reason = (
+                "real",
+                f"Its score is at most {limit:.2f}; of real pictures {100 - 100 * rate:g} % should be.",
+            )
         objects = {phrase: {"phrase": phrase, "box": None, "misalignment": math.nan} for phrase in row.phrases}
         if found is not None:
             worst = found.loc[found["misalignment"].idxmax()]

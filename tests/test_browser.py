@@ -101,7 +101,7 @@ def test_explore_judges_a_picture_and_changes_its_mind_with_it(browser, lab, tmp
     wait_for_another(page, reworded)
     assert page.locator(".widget-dropdown select").first.evaluate("one => one.selectedOptions[0].text") == "mine.png"
 
-    page.get_by_role("tab", name="one content, every source").click()
+    page.get_by_role("tab", name="every source").click()
     page.wait_for_function(
         "[...document.querySelectorAll('img.widget-image')].some(one => one.offsetParent && one.naturalWidth > 500)"
     )

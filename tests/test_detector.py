@@ -124,7 +124,7 @@ def test_the_answer_depends_on_the_rate_that_is_asked_for(detector, parts, image
     few = Detector(*parts[2], real_scores=np.zeros(10))
     assert {verdict.answer for verdict in few.judge(encoded)} == {"undecided"}
     assert any(
-        "10 real pictures are too few for a false positive rate of 5.0%" in one.reason for one in few.judge(encoded)
+        "10 real pictures are too few for a false positive rate of 5 %" in one.reason for one in few.judge(encoded)
     )
 
 

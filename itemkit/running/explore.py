@@ -1,5 +1,6 @@
 """Widgets to play with one picture: perturb it, change its words, and see what the verdict rests on."""
 
+import html
 import io
 from collections.abc import Mapping
 
@@ -69,7 +70,7 @@ class PictureExplorer(ipywidgets.VBox):
             for name, (label, low, high, step, off) in SLIDERS.items()
         }
         self.words = ipywidgets.Text(description="words", layout=wide, continuous_update=False)
-        self.again = ipywidgets.Button(description="the captioner's words")
+        self.again = ipywidgets.Button(description="the captioner's words", layout=ipywidgets.Layout(width="auto"))
         self.answer, self.figure = (
             ipywidgets.HTML(),
             ipywidgets.Image(format="png", layout=ipywidgets.Layout(width="70em")),
@@ -92,12 +93,12 @@ class PictureExplorer(ipywidgets.VBox):
                     picture = perturb(picture, name, slider.value)
             encoded = self.detector.prepared(picture)
         except UnreadableImage as error:
-            self.answer.value = f"It cannot be read: {error}."
+            self.answer.value = html.escape(f"It cannot be read: {error}.")
             return None
         [verdict] = self.detector.judge([encoded], captions=None if words is None else [words])
         self.own_words = verdict.caption
         self.words.value = verdict.caption
-        self.answer.value = f"<h3>{verdict.answer}: {verdict.score:.2f}</h3>{verdict.reason}"
+        self.answer.value = f"<h3>{verdict.answer}: {verdict.score:.2f}</h3>{html.escape(verdict.reason)}"
         self.figure.value = figure_of(self.detector, encoded, verdict)
         return verdict
 
