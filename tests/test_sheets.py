@@ -60,7 +60,7 @@ def test_a_noun_without_a_box_stands_below_its_picture():
     boxes = pd.DataFrame([("1", "car", 1, 2, 11, 22)], columns=["image_id", "phrase", "x0", "y0", "x1", "y1"])
     real, gan = plot_columns({"1": make_picture(1), "2": make_picture(2)}, rows, boxes).axes
     assert real.patches[0].get_bbox().bounds == (1, 2, 10, 20) and real.texts[0].get_text() == "car"
-    assert (real.get_xlabel(), gan.get_xlabel()) == ("not found: snow", "not found: car, snow")
+    assert (real.get_xlabel(), gan.get_xlabel()) == ("not found: snow", "not found: car,\nsnow")
 
 
 @pytest.mark.parametrize("count", [1, 4, 7])

@@ -138,9 +138,7 @@ def plot_risk(risk: pd.DataFrame) -> Figure:
     )
     figure, axes = pyplot.subplots(figsize=(0.7 * PAGE, 0.34 * risk["source"].nunique() + 0.8))
     plot_intervals(spread.reset_index(), "source", "of", axes)
-    axes.set_xlabel(
-        "error at a threshold for 5 % false positives\n(mean and range over heads that do not know the generator)"
-    )
+    axes.set_xlabel("error at a threshold for 5 % false positives\n(mean and range over heads that have not seen it)")
     return figure
 
 
@@ -228,6 +226,7 @@ def plot_difference(share: pd.DataFrame, reference: str = "real") -> Figure:
     axes.set(xlabel="", ylabel="")
     axes.set_xticklabels([_words(name) for name in heat], rotation=40, ha="right", rotation_mode="anchor")
     axes.tick_params(length=0)
+    axes.tick_params(axis="y", rotation=0)
     axes.set_title("captions that name it, %", fontweight="normal")
     return figure
 

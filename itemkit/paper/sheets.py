@@ -89,7 +89,8 @@ def plot_columns(pictures: Mapping[str, Image.Image], table: pd.DataFrame, boxes
                 }
                 axes.text(factor * box.x0, factor * box.y0, box.phrase, fontsize=5, color="white", **place)
             missing = [phrase for phrase in one.phrases if phrase not in set(found["phrase"])]
-            axes.set_xlabel(f"not found: {', '.join(missing)}" if missing else "", fontsize=6, color=GREY)
+            lacks = textwrap.fill(f"not found: {', '.join(missing)}", 19) if missing else ""
+            axes.set_xlabel(lacks, fontsize=6, color=GREY)
     _clear(grid.flat)
     return figure
 
@@ -119,7 +120,7 @@ def plot_explained(
         columns: pictures in a row.
     """
     down = -(-max(1, len(explained)) // columns)
-    size = PAGE, (PAGE / columns + 0.85) * down + 0.5
+    size = PAGE, (PAGE / columns + 0.95) * down + 0.5
     figure, grid = pyplot.subplots(down, columns, figsize=size, squeeze=False)
     for axes, picture, one in zip(grid.flat, pictures, explained.itertuples(), strict=False):
         own = objects[objects["image_id"] == one.image_id]
@@ -129,6 +130,7 @@ def plot_explained(
         )
     for axes in list(grid.flat)[len(explained) :]:
         axes.set_visible(False)
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.12 / size[1]))  # titles above pictures with captions need it
     bar = figure.colorbar(scale, ax=grid, location="bottom", shrink=0.35, aspect=30, pad=0.06)
     bar.set_label("misalignment of an object, 1 - cosine: blue fits its word; grey words were not found")
     return figure
