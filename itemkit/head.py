@@ -50,6 +50,16 @@ class MLPHead(
         return self.layers(standard).squeeze(1)  # (N,)
 
     @classmethod
+    def from_pretrained(cls, name: str | Path, **options) -> "MLPHead":
+        """Read a head from a folder or a hub id, as PyTorchModelHubMixin does; a folder that lacks one is said to."""
+        lacks = [file for file in ("config.json", _WEIGHTS) if not Path(name, file).is_file()]
+        if lacks and (Path(name).is_dir() or Path(name).is_absolute() or str(name).count("/") != 1):
+            raise FileNotFoundError(
+                f"no head in folder {name}: {' and '.join(lacks)} not there; 03_train makes heads, in results/<profile>/heads"
+            )
+        return super().from_pretrained(name, **options)
+
+    @classmethod
     def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", **options) -> "MLPHead":
         # The mixin's own loader lets a different architecture pass with random weights, and falls back to pickle.
         hub = {name: options.pop(name) for name in _HUB_OPTIONS}

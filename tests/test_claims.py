@@ -137,3 +137,22 @@ def test_mistakes_are_shares_of_each_class():
     assert claims.mistakes(explained).startswith(
         "At 0.5, 25% of the real pictures are called generated and 50% of the generated ones real"
     )
+
+
+def test_what_silence_buys_and_what_the_detector_of_a_run_says():
+    table = pd.DataFrame(
+        {"coverage": [0.9, 0.7], "error": [0.2, 0.3], "error_answered": [0.1, 0.2]}
+        | {"false_positives": [0.06, 0.06], "false_positives_answered": [0.05, 0.05]},
+        index=["gan", "vae"],
+    )
+    told = claims.selective(table, "aligned")
+    assert "80% are answered, and of these 15.0% wrongly, instead of 25.0% of all" in told
+    assert told.endswith("of real pictures 5.0% instead of 6.0%.")
+    answers = pd.DataFrame(
+        {"called_generated": [0.04, 0.6, 0.8], "undecided": [0.0, 0.1, 0.3], "above_threshold": [0.04, 0.7, 0.9]},
+        index=["real", "gan", "vae"],
+    )
+    told = claims.detector(answers, 50)
+    assert "4.0% of 50 pass it (95 % interval 1.1% to 13.5%)" in told  # Wilson's, by hand
+    assert "calls 60% to 80% of a generator's pictures generated, and 10% to 30% undecided" in told
+    assert "no real ones" in claims.detector(answers.drop(index="real"), 0)

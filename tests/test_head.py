@@ -226,3 +226,12 @@ def test_unusable_rows_are_refused(head):
         fit(features, label, VALIDATION[0][:, :4], VALIDATION[1], seed=0)
     with pytest.raises(ValueError, match=r"expects features of shape \(N, 6\), got \(200, 5\)"):
         predict(head, features[:, :5])
+
+
+def test_a_folder_without_a_head_says_so(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "empty", tmp_path / "gone", "results/toyworld/heads/none"):
+        with pytest.raises(
+            FileNotFoundError, match="no head in folder .*: config.json and model.safetensors not there"
+        ):
+            MLPHead.from_pretrained(folder)

@@ -300,7 +300,7 @@ def detector(answers: pd.DataFrame, real: int) -> str:
         return "The detector of this run, on test pictures; it has no real ones to measure false positives on."
     share, others = answers["above_threshold"]["real"], answers.drop(index="real")
     low, high = binomtest(round(share * real), real).proportion_ci(method="wilson")
-    found, silent = others["generated"], others["undecided"]
+    found, silent = others["called_generated"], others["undecided"]
     return (
         "One head of item, trained on all generators of the card, on test pictures. Its threshold is to be passed by 5 % of "
         f"real pictures, and {share:.1%} of {real} pass it (95 % interval {low:.1%} to {high:.1%}). It calls "
