@@ -1,6 +1,6 @@
 """The arms of the evaluation: what each of them sees of an image.
 
-All arms read the same tables, give their features to the same head and train it on the same rows, so that a difference
+Those made of vectors are defined in misalign.features, the others here. All arms read the same tables, give their features to the same head and train it on the same rows, so that a difference
 between two of them is one of what they see.
 """
 
@@ -92,7 +92,7 @@ def cosine_misalignment(
 
     Returns:
         N rows, in order: global, of picture and caption; local, the mean over crops and their nouns, NaN where no object
-        was found; objects_found, how many were.
+        was compared; objects_found, how many were: those found, or all that are named where missing_box is "whole image".
     """
     said = captions, boxes, vectors, texts
     matrix = feature_matrix(image_ids, *said, arm="item", distance="cosine", missing_box=missing_box)

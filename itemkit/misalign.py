@@ -14,13 +14,15 @@ VECTOR_ARMS = ("image", "text", "concat", "global", "local", "item")  # what can
 WHOLE = "whole"  # in tables of vectors, the part of an image that is no crop
 
 
-def global_misalignment(image: np.ndarray, caption: np.ndarray, distance: str = "difference") -> np.ndarray:
-    """How far each image is from the text that describes it.
+def misalignment(picture: np.ndarray, text: np.ndarray, distance: str = "difference") -> np.ndarray:
+    """How far each picture, or each crop, is from the text that goes with it.
+
+    Global misalignment is that of whole images and their captions.
 
     Args:
-        image: (N, D) vectors of the whole images.
-        caption: (N, D) vectors of their captions, row by row.
-        distance: one of DISTANCES: image - caption, its absolute value, the elementwise product, or 1 - cosine.
+        picture: (N, D) vectors of images or crops.
+        text: (N, D) vectors of their words, row by row.
+        distance: one of DISTANCES: picture - text, its absolute value, the elementwise product, or 1 - cosine.
 
     Returns:
         (N, D) misalignment, or (N, 1) in [0, 2] for cosine.
@@ -29,17 +31,17 @@ def global_misalignment(image: np.ndarray, caption: np.ndarray, distance: str = 
         ValueError: an unknown distance, or arrays of different shapes.
     """
     check_names("distance", [distance], DISTANCES)
-    if image.shape != caption.shape:
-        raise ValueError(f"expected one text vector for each image vector; got shapes {image.shape}, {caption.shape}")
+    if picture.shape != text.shape:
+        raise ValueError(f"expected a text vector for each picture's; got shapes {picture.shape} and {text.shape}")
     match distance:
         case "difference":
-            return image - caption
+            return picture - text
         case "absolute":
-            return np.abs(image - caption)
+            return np.abs(picture - text)
         case "product":
-            return image * caption
+            return picture * text
         case "cosine":
-            return 1 - np.sum(image * caption, axis=1, keepdims=True)
+            return 1 - np.sum(picture * text, axis=1, keepdims=True)
 
 
 def local_misalignment(
@@ -57,7 +59,7 @@ def local_misalignment(
         phrase: (M, D) vectors of their phrases, row by row.
         owner: (M,) index in [0, n) of the image that each object belongs to, in any order.
         n: number of images.
-        distance: one of DISTANCES, as for global_misalignment.
+        distance: one of DISTANCES, as for misalignment.
         pool: one of POOLS, elementwise over an image's objects.
 
     Returns:
@@ -69,14 +71,14 @@ def local_misalignment(
     check_names("pool", [pool], POOLS)
     if len(owner) != len(crop) or np.any((owner < 0) | (owner >= n)):
         raise ValueError(f"expected {len(crop)} owners in [0, {n}), one for each crop; got {owner!r}")
-    misalignment = global_misalignment(crop, phrase, distance)  # (M, D)
+    of_objects = misalignment(crop, phrase, distance)  # (M, D)
     count = np.bincount(owner, minlength=n)[:, None]  # (n, 1)
     if pool == "max":
-        pooled = np.full((n, misalignment.shape[1]), -np.inf, dtype=misalignment.dtype)
-        np.maximum.at(pooled, owner, misalignment)
+        pooled = np.full((n, of_objects.shape[1]), -np.inf, dtype=of_objects.dtype)
+        np.maximum.at(pooled, owner, of_objects)
         return np.where(count, pooled, 0)  # (n, D)
-    pooled = np.zeros((n, misalignment.shape[1]), dtype=misalignment.dtype)
-    np.add.at(pooled, owner, misalignment)
+    pooled = np.zeros((n, of_objects.shape[1]), dtype=of_objects.dtype)
+    np.add.at(pooled, owner, of_objects)
     if pool == "mean":
         pooled /= np.maximum(count, 1)
     return pooled  # (n, D)
@@ -97,7 +99,7 @@ def features(
 
     `item` is the method. The others say what a score is made of: `image` alone (as UniversalFakeDetect), `text` alone,
     both side by side in `concat` (as DE-FAKE), and each level of misalignment on its own. The arms that look at objects
-    end with the number of objects found, so that no pooling can hide it.
+    end with the number of objects that were compared, so that no pooling can hide it.
 
     Args:
         arm: one of VECTOR_ARMS.
@@ -114,7 +116,7 @@ def features(
     """
     check_names("arm", [arm], VECTOR_ARMS)
     check_names("fuse", [fuse], FUSIONS)
-    whole = global_misalignment(image, caption, distance)  # (N, D)
+    whole = misalignment(image, caption, distance)  # (N, D)
     parts = local_misalignment(crop, phrase, owner, len(image), distance, pool)  # (N, D)
     count = np.bincount(owner, minlength=len(image))[:, None]  # (N, 1)
     match arm:

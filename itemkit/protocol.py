@@ -29,7 +29,7 @@ class Setting(NamedTuple):
 def cross_generator(
     settings: Mapping[Hashable, Setting], seeds: list[int], cache: str | Path
 ) -> Iterator[tuple[Hashable, tuple[str, ...], int, MLPHead, pd.DataFrame]]:
-    """Train a head for each setting, group of generators and seed, and score all pictures that no head was trained on.
+    """Train a head for each setting, group of generators and seed, and score all validation and test pictures.
 
     A head sees the real pictures and those of its generators: rows of the split "train" to learn from, rows of
     "validation" to stop by. It then scores all rows of "validation" and "test", of whatever generator. A head that was
@@ -45,27 +45,31 @@ def cross_generator(
         setting, group by group, seed by seed.
 
     Raises:
-        ValueError: as head.fit.
+        ValueError: as head.fit_together.
     """
     count = sum(len(setting.train_on) for setting in settings.values()) * len(seeds)
     with tqdm(total=count, desc="train", unit="head") as bar:
         for name, (features, rows, train_on, hidden) in settings.items():
             split, kept = rows["split"].to_numpy(), rows[rows["split"] != "train"]
-            wanted = list(product(train_on, seeds))
-            own = [rows["generator"].isin(["real", *group]).to_numpy() for group, _ in wanted]
-            parts = [[np.flatnonzero(of & (split == part)) for of in own] for part in ("train", "validation")]
-            heads = train(features, rows["label"].to_numpy(), *parts, [seed for _, seed in wanted], cache, hidden)
+            wanted, label = list(product(train_on, seeds)), rows["label"].to_numpy()
+            seen = [rows["generator"].isin(["real", *group]).to_numpy() for group, _ in wanted]  # by each head
+            training, validation = (
+                [np.flatnonzero(mask & (split == name)) for mask in seen] for name in ("train", "validation")
+            )
+            heads = train(features, label, training, validation, [seed for _, seed in wanted], cache, hidden)
             for (group, seed), head in zip(wanted, heads, strict=True):
                 yield name, group, seed, head, kept.assign(score=predict(head, features[split != "train"]))
             bar.update(len(wanted))
 
 
 def turns(rows: pd.DataFrame) -> pd.Series:
-    """Return at which turn each row comes in if sources take turns, a content each time: the first so many hold all of them.
+    """Return a number for each row, so that the rows with a number below n hold the first n contents of every source.
+
+    Where all sources show the same contents in the same order, it is the place of the content: contents a, a, b, b of
+    real and gan have 0, 0, 1, 1. A content that stands at several places counts at the earliest.
 
     Args:
-        rows: generator and content_id of each picture. A content that several sources show comes when the first of them
-            would; where all show the same ones in the same order, its turn is its place.
+        rows: generator and content_id of each picture.
     """
     first = rows.drop_duplicates(["generator", "content_id"])
     turn = first.groupby("generator").cumcount().groupby(first["content_id"]).min()
@@ -94,14 +98,14 @@ def train(
         ValueError: as head.fit_together.
     """
     folders = []
-    for part, seed in zip(zip(training, validation, strict=True), seeds, strict=True):
-        arrays = [np.ascontiguousarray(array[rows]) for rows in part for array in (features, label)]
+    for learnt, held_out, seed in zip(training, validation, seeds, strict=True):
+        arrays = [np.ascontiguousarray(array[rows]) for rows in (learnt, held_out) for array in (features, label)]
         named = [hashlib.sha256(array.tobytes()).hexdigest() for array in arrays]
         key = digest(VERSION | {"rows": named, "seed": int(seed), "hidden": hidden})
         folders.append(Path(cache, "heads", key))
     new = [place for place, folder in enumerate(folders) if not folder.exists()]
-    parts = [[part[place] for place in new] for part in (training, validation, seeds)]
-    for place, head in zip(new, fit_together(features, label, *parts, hidden=hidden), strict=True):
+    lacking = [[values[place] for place in new] for values in (training, validation, seeds)]
+    for place, head in zip(new, fit_together(features, label, *lacking, hidden=hidden), strict=True):
         with whole(folders[place]) as part:
             head.save_pretrained(part)
             pd.DataFrame(head.history).to_csv(part / "history.csv", index=False)

@@ -4,7 +4,8 @@
     run.close()                                     # in its last
 
 Notebooks 00 to 03 decide what a run is made of: pictures, words, boxes and vectors, features. Each notes its values and
-what it made in `record.json`. What was made with other values than these is refused, before anything is computed.
+what it made in `record.json`. Other values than these are refused where a notebook opens its run; pictures and networks
+that have changed, where it first asks for them.
 """
 
 import json
@@ -12,7 +13,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -28,6 +29,7 @@ from PIL import Image
 from itemkit.arms import cosine_misalignment, feature_matrix, object_misalignment
 from itemkit.captions import Captioner
 from itemkit.data.cards import Card, read_card
+from itemkit.data.choices import check_names
 from itemkit.data.files import whole
 from itemkit.data.hub import resolve_revision
 from itemkit.data.images import decode_image, encoded_bytes
@@ -83,15 +85,18 @@ def read_record(results: str | Path) -> dict:
     return record
 
 
-def hands(results: str | Path) -> list[str]:
-    """Say in a sentence each where hands were at work: notebooks run by hand, from other code, and tables changed since."""
+def manual_changes(results: str | Path) -> list[str]:
+    """Say in a sentence each what is not as one undisturbed run leaves it.
+
+    That is notebooks run by hand, code that was not committed or of several commits, and tables changed since.
+    """
     steps = read_record(results)["steps"]
     by_hand = [step for step, note in steps.items() if note["by"] == "hand"]
-    changed = [step for step, note in steps.items() if note["clean"] is False]
+    uncommitted = [step for step, note in steps.items() if note["clean"] is False]
     commits = list(dict.fromkeys(note["commit"] or "unknown" for note in steps.values()))
     sentences = [f"{step} was run by hand, {steps[step]['started']}." for step in by_hand]
-    if changed:
-        sentences.append(f"Code with uncommitted changes ran {_listed(changed)}.")
+    if uncommitted:
+        sentences.append(f"Code with uncommitted changes ran {_listed(uncommitted)}.")
     if len(commits) > 1:
         sentences.append(f"The notebooks were run from several commits: {_listed([commit[:7] for commit in commits])}.")
     for step, note in steps.items():
@@ -108,7 +113,10 @@ def without_data(results: str | Path) -> dict[str, str]:
     if set(few) >= set(generators):
         reason, first = "; ".join(few.values()), "03_train"
     elif len(generators) == 1:
-        reason, first = f"{generators[0]} is the only generator, so that none is left that a head has not seen", "04"
+        reason, first = (
+            f"{generators[0]} is the only generator, so that none is left that a head has not seen",
+            "04_cross_generator",
+        )
     else:
         return {}
     return {step: reason for step in STEPS[:-1] if step >= first} if generators else {}
@@ -136,11 +144,16 @@ class Run:
         values: the parameters of this notebook and of those that it rests on, by name.
 
     Raises:
+        ValueError: `step` is none of STEPS.
         RecordError: a notebook before this one was not run, did not end, or was made with other values than the record
-            has now; or the namespace has another value of their parameters. Nothing has been written.
+            has now; the namespace has another value of their parameters, or lacks one of its own; or there is nothing
+            to show of the pictures. Nothing has been written. `images` and the networks raise it when first asked
+            for, if they are no longer those that the record names.
     """
 
     def __init__(self, results: str | Path, step: str | None = None, namespace: Mapping | None = None) -> None:
+        if step is not None:
+            check_names("notebook of the run", [step], STEPS)
         self.folder, self.step = Path(results), step
         self.steps = read_record(results)["steps"]
         before = list(MAKES) if step is None else [one for one in MAKES if one < step]
@@ -164,7 +177,7 @@ class Run:
         if not card.is_local:
             card = replace(card, revision=self._commit(card.repo, card.commit, "dataset"))
         facts = ("name", "repo", "revision", "license", "gigabytes", "unverified", "generators")
-        self._fact("card", "00_data", lambda: {name: getattr(card, name) for name in facts})
+        self._fact("card", "00_data", {name: getattr(card, name) for name in facts})
         return card
 
     @cached_property
@@ -234,7 +247,7 @@ class Run:
     def nouns(self) -> str:
         """The spaCy pipeline of 01_captions: a folder or a package."""
         folder = spacy_folder(self.values["nouns"])
-        self._fact("nouns", "01_captions", lambda: {"network": network_digest(folder)})
+        self._fact("nouns", "01_captions", {"network": network_digest(folder)})
         return self.values["nouns"]
 
     @cached_property
@@ -348,7 +361,7 @@ class Run:
             float(objects["misalignment"][objects["image_id"].isin(real_held_out["image_id"])].median()),
             {
                 "made_of": {
-                    "data": f"{self.card.name}, revision {self.card.revision or self.card.commit}",
+                    "data": f"{self.card.name}, revision {self.card.revision}",
                     "trained on": ", ".join(["real pictures", *generators]),
                     "arm": "item, " + ", ".join(f"{name} {value}" for name, value in self.choices.items()),
                 }
@@ -486,8 +499,7 @@ class Run:
                 owner = next(step for step, note in self.steps.items() if name in note["values"])
                 raise RecordError(
                     f"{self.step} was given {name} = {json.dumps(given)}, but {owner} was run with {name} = "
-                    f"{json.dumps(value)}; run {_listed(one for one in MAKES if owner <= one < self.step)} again with it, "
-                    f"{ELSEWHERE}"
+                    f"{json.dumps(value)}; run {_again(owner, self.step)} again with it, {ELSEWHERE}"
                 )
         return {name: namespace[name] for name in names}
 
@@ -520,22 +532,21 @@ class Run:
             _write(self.folder, steps)
         self.steps = steps
 
-    def _fact(self, name: str, owner: str, find: Callable[[], dict]) -> None:
+    def _fact(self, name: str, owner: str, found: dict) -> None:
         """What the run is made of beyond its values is noted by its owner, and refused if it is another one later."""
-        found = find()
         if self.step == owner:
             self._note["facts"][name] = found
         elif found != (noted := self.steps[owner]["facts"].get(name)):
             raise RecordError(
                 f"{name} was {json.dumps(noted)} when {owner} was run, and is {json.dumps(found)} now; run "
-                f"{_listed(one for one in MAKES if one >= owner)} again, {ELSEWHERE}"
+                f"{_again(owner)} again, {ELSEWHERE}"
             )
 
     def _network(self, role: str, owner: str) -> tuple[str, str | None]:
         """Name and revision of a network, the same as its owner used."""
         name, revision = self.values[role], self.values[f"{role}_revision"]
         commit = self._commit(name, revision, "model")
-        self._fact(role, owner, lambda: {"name": name, "revision": commit, "network": network_digest(name, commit)})
+        self._fact(role, owner, {"name": name, "revision": commit, "network": network_digest(name, commit)})
         return name, commit
 
     def _commit(self, name: str, revision: str | None, kind: str) -> str | None:
@@ -559,6 +570,11 @@ def _made(note: dict) -> str:
 def _content(path: Path) -> str:
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _again(first: str, before: str = STEPS[-1]) -> str:
+    """The notebooks that have to be run again once `first` is run with another value; `before` them is left out."""
+    return _listed([one for one in MAKES if first <= one < before] or [first])
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from itemkit.misalign import DISTANCES, POOLS, VECTOR_ARMS, features, global_misalignment, local_misalignment
+from itemkit.misalign import DISTANCES, POOLS, VECTOR_ARMS, features, local_misalignment, misalignment
 
 IMAGE = np.array([[1.0, 0.0], [0.6, 0.8]], dtype=np.float32)
 CAPTION = np.array([[0.0, 1.0], [0.8, 0.6]], dtype=np.float32)
@@ -21,8 +21,8 @@ OWNER = np.array([0, 2, 2, 0])
         ("cosine", [[1.0], [0.04]]),
     ],
 )
-def test_global_misalignment_by_hand(distance, expected):
-    np.testing.assert_allclose(global_misalignment(IMAGE, CAPTION, distance), expected, atol=1e-6)
+def test_misalignment_by_hand(distance, expected):
+    np.testing.assert_allclose(misalignment(IMAGE, CAPTION, distance), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_local_misalignment_equals_a_loop_over_images(distance, pool):
     owner = random.integers(0, 12, 40)
     result = local_misalignment(crop, phrase, owner, 15, distance, pool)
     for image in range(15):
-        own = global_misalignment(crop[owner == image], phrase[owner == image], distance)
+        own = misalignment(crop[owner == image], phrase[owner == image], distance)
         expected = getattr(own, pool)(axis=0) if len(own) else np.zeros(result.shape[1])
         np.testing.assert_allclose(result[image], expected, atol=1e-12)
 
@@ -98,8 +98,8 @@ def test_unknown_choices_are_refused_with_the_list(choice, message):
 
 
 def test_arrays_that_do_not_belong_together_are_refused():
-    with pytest.raises(ValueError, match=r"one text vector for each image vector; got shapes \(2, 2\), \(1, 2\)"):
-        global_misalignment(IMAGE, CAPTION[:1])
+    with pytest.raises(ValueError, match=r"a text vector for each picture's; got shapes \(2, 2\) and \(1, 2\)"):
+        misalignment(IMAGE, CAPTION[:1])
     with pytest.raises(ValueError, match=r"expected 4 owners in \[0, 2\)"):
         local_misalignment(CROP, PHRASE, OWNER, 2)
     with pytest.raises(ValueError, match="expected 4 owners"):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from itemkit.data.images import decode_image, encoded_bytes, inspect_images
 from itemkit.paper.notebooks import FOLDER, STEPS, declared
 from itemkit.pipeline import describe, embed, locate, shuffle
-from itemkit.record import MAKES, RecordError, Run, forget, hands, read_record, without_data
+from itemkit.record import MAKES, RecordError, Run, forget, manual_changes, read_record, without_data
 
 
 def start(results: Path, step: str, values: dict, **others) -> Run:
@@ -228,6 +229,12 @@ def test_parameters_that_were_not_run_are_asked_for(results):
         Run(results, "04_cross_generator", {})
 
 
+def test_the_report_names_the_notebook_whose_value_was_changed(results, values):
+    start(results, "06_robustness", values).close()
+    with pytest.raises(RecordError, match="robustness_contents = 30; run 06_robustness again with it, or use another"):
+        start(results, "08_report", values, robustness_contents=7)
+
+
 def test_pictures_that_have_changed_are_refused(results, values, tmp_path):
     card = Path(shutil.copytree(values["card"], tmp_path / "cards" / "tiny"))
     make(results, values | {"card": str(card)}, *MAKES)
@@ -281,6 +288,24 @@ def test_two_notebooks_open_side_by_side_both_keep_their_notes(results, values):
     assert steps["04_cross_generator"]["ended"] and steps["07_explain"]["ended"]
 
 
+# the detector of a run
+
+
+def test_the_detector_of_a_run_scores_files_as_the_protocol_did_to_the_last_digit(results, values):
+    run = start(results, "04_cross_generator", values)
+    detector, judged = run.train_detector()
+    raw = run.files[run.files.track == "raw"].set_index(["generator", "content_id"])["image_id"]
+    names = [raw[row.generator, row.content_id] for row in judged.itertuples()]
+    pictures = [run.picture(name, "raw") for name in names]
+    verdicts = replace(detector, temperature=1.0)(pictures)
+    assert [verdict.score for verdict in verdicts] == judged["score"].astype(float).tolist()
+    assert [verdict.answer for verdict in verdicts] == judged["answer"].tolist()
+    assert len(detector.real_scores) == ((run.files.generator == "real") & (run.files.split == "validation")).sum() / 2
+    assert set(detector.tested_scores) == {"real", "smooth", "noisy"}
+    with pytest.raises(ValueError, match="unknown notebook of the run '09_own'; expected one of 00_data"):
+        Run(results, "09_own", {})
+
+
 # hands
 
 
@@ -291,19 +316,19 @@ def test_hands_are_told_of(results, values, monkeypatch):
     run = start(results, "06_robustness", values)
     run.table(pd.DataFrame({"a": [1]}), "06_mine", "A claim.")
     run.close()
-    assert hands(results) == []
+    assert manual_changes(results) == []
     monkeypatch.delenv("ITEMKIT_RUN")
     monkeypatch.setattr("itemkit.record._git", lambda *words: " M a.py" if words[0] == "status" else "b" * 40)
     run = start(results, "06_robustness", values)
     run.table(pd.DataFrame({"a": [2]}), "06_mine", "A claim.")
     run.close()
-    by_hand, changed, commits = hands(results)
+    by_hand, changed, commits = manual_changes(results)
     assert by_hand.startswith("06_robustness was run by hand, 2")
     assert changed == "Code with uncommitted changes ran 06_robustness."
     assert commits == "The notebooks were run from several commits: aaaaaaa and bbbbbbb."
     table = results / "tables" / "06_mine.csv"
     table.write_text(table.read_text().replace("2", "3"))
-    assert hands(results)[-1] == "tables/06_mine.csv is no longer as 06_robustness left it."
+    assert manual_changes(results)[-1] == "tables/06_mine.csv is no longer as 06_robustness left it."
 
 
 def test_a_table_is_written_whole_or_not_at_all(results, values, monkeypatch):

@@ -22,7 +22,7 @@ from itemkit.data.load import TRACKS
 from itemkit.evaluation.metrics import METRICS
 from itemkit.head import MLPHead
 from itemkit.paper.notebooks import STEPS
-from itemkit.record import hands
+from itemkit.record import manual_changes
 
 ROOT = Path(__file__).resolve().parents[1]
 GENERATORS = ["latent_diffusion", "gan"]
@@ -153,7 +153,7 @@ def test_the_record_says_what_made_the_numbers_and_that_no_hand_was_at_work(resu
     assert steps["00_data"]["values"]["limit"] == SCENES and steps["00_data"]["values"]["generators"] == GENERATORS
     assert {note["by"] for note in steps.values()} == {"run_all.sh"} and all(note["ended"] for note in steps.values())
     assert steps["00_data"]["facts"]["card"]["revision"] and "torch" in steps["03_train"]["versions"]
-    assert not [sentence for sentence in hands(results) if "by hand" in sentence or "no longer" in sentence]
+    assert not [sentence for sentence in manual_changes(results) if "by hand" in sentence or "no longer" in sentence]
 
 
 def test_a_notebook_run_by_hand_with_another_value_is_refused_or_told_of(project, results, tmp_path):

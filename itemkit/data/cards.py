@@ -1,4 +1,4 @@
-"""Read a data card: what code knows of a data set stands there and nowhere else."""
+"""Read and check a data card: what code knows of a data set stands there and nowhere else."""
 
 import re
 from dataclasses import dataclass, field

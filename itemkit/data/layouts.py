@@ -76,12 +76,12 @@ def _read_stream(card: Card, generators: list[str], limit: int) -> Rows:
     names = ["generator", "content_id", "split"]
     features = {"image": datasets.Image(decode=False)} | dict.fromkeys(names, datasets.Value("string"))
     sources = ("real", *generators)  # no list, which would be divided among several calls
-    settings = {"card": card, "sources": sources, "limit": limit, "version": STREAM, "files": _state(card)}
+    settings = {"card": card, "sources": sources, "limit": limit, "version": STREAM, "files": _sizes_and_times(card)}
     rows = datasets.Dataset.from_generator(_stream, features=datasets.Features(features), gen_kwargs=settings)
     return rows.select_columns("image"), _labelled(rows.select_columns(names).to_pandas())
 
 
-def _state(card: Card) -> str:
+def _sizes_and_times(card: Card) -> str:
     """What changes when a file of a local data set does; one of the hub is pinned."""
     files = sorted(file for file in card.folder.rglob("*") if file.is_file()) if card.is_local else []
     return repr([(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files])
@@ -98,7 +98,7 @@ def _stream(card: Card, sources: tuple[str, ...], limit: int, version: int, file
 def _read_tables(card: Card) -> Rows:
     """A long or wide data set; its parts are the splits if it has several and no column says otherwise."""
     if card.is_local:  # the library's own key of a folder may lack its place and its files' content
-        folder, key = card.folder, sha256(_state(card).encode()).hexdigest()[:16]
+        folder, key = card.folder, sha256(_sizes_and_times(card).encode()).hexdigest()[:16]
         cache = Path(datasets.config.HF_DATASETS_CACHE, "local", key)
     else:
         cache = None

@@ -50,7 +50,7 @@ def first_rows(
             if barren == IDLE_FILES or not _wanted(chosen, limit):
                 break
             before = found.total()
-            for one in _new(rows, card, names, split, chosen, limit, seen):
+            for one in _still_sought(rows, card, names, split, chosen, limit, seen):
                 found[one["generator"]] += 1
                 yield one
             barren = 0 if found.total() > before else barren + 1
@@ -61,7 +61,7 @@ def first_rows(
         )
 
 
-def _new(
+def _still_sought(
     rows: IterableDataset, card: Card, names: dict, split: str | None, chosen: dict, limit: int, seen: Counter
 ) -> Iterator[dict]:
     """The images of one file that are still sought, until nothing new has come for a while; keeps both counts."""
