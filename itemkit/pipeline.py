@@ -5,7 +5,10 @@ which pixels, which words". It goes on where it was interrupted, and loads no ne
 cache (None) it keeps nothing.
 """
 
+import os
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
 from io import BytesIO
@@ -31,6 +34,8 @@ from itemkit.store import cached, digest
 SHARD = 1024  # images, or texts: what an interruption costs at most
 VERSION = {"version": 1}  # in every key: raise it when the code of a stage changes its numbers
 BOX = ["x0", "y0", "x1", "y1"]
+DECODERS = min(8, os.cpu_count() or 1)  # threads: Pillow lets others work while it decodes
+AHEAD = 2  # batches that are decoded while another is used
 
 
 def inspect(images: Dataset, cache: str | Path) -> pd.DataFrame:
@@ -276,10 +281,9 @@ def _shards(images: Dataset, stage: str, quiet: bool = False) -> Iterator[Datase
 
 def _captions(shard: Dataset, captioner: Captioner) -> pd.DataFrame:
     rows = []
-    for batch in shard.iter(captioner.batch_size):
-        pictures, reasons = zip(*map(_decode, batch["image"]), strict=True)
-        texts = iter(captioner([picture for picture in pictures if picture is not None]))
-        for name, picture, reason in zip(batch["image_id"], pictures, reasons, strict=True):
+    for names, decoded in _ahead(shard, captioner.batch_size):
+        texts = iter(captioner([picture for picture, _ in decoded if picture is not None]))
+        for name, (picture, reason) in zip(names, decoded, strict=True):
             rows.append((name, next(texts), "ok", "") if picture is not None else (name, "", "unreadable", reason))
     return pd.DataFrame(rows, columns=["image_id", "caption", "status", "reason"])
 
@@ -322,11 +326,29 @@ def _texts(texts: list[str], encoder: ClipEncoder) -> pd.DataFrame:
 
 
 def _pictures(shard: Dataset, names: list[str], size: int) -> Iterator[tuple[list[str], list[Image.Image]]]:
-    """Batches of names and decoded pictures, so that a shard of large pictures need not fit into memory."""
+    """Batches of names and decoded pictures, all of them readable."""
     chosen = set(names)
     shard = shard.select([row for row, name in enumerate(shard["image_id"]) if name in chosen])
-    for batch in shard.iter(size):
-        yield batch["image_id"], [decode_image(encoded_bytes(image)) for image in batch["image"]]
+    for found, decoded in _ahead(shard, size):
+        if lost := [reason for picture, reason in decoded if picture is None]:
+            raise UnreadableImage(lost[0])
+        yield found, [picture for picture, _ in decoded]
+
+
+def _ahead(shard: Dataset, size: int) -> Iterator[tuple[list[str], list[tuple[Image.Image | None, str]]]]:
+    """Batches of names and decoded pictures (None, and why, if one is unreadable), decoded by threads while a network is busy.
+
+    A batch waits while another is used and the next one is being decoded: a shard of large pictures need not fit into memory.
+    """
+    with ThreadPoolExecutor(DECODERS) as threads:
+        waiting = deque()
+        for batch in shard.iter(size):
+            waiting.append((batch["image_id"], [threads.submit(_decode, image) for image in batch["image"]]))
+            if len(waiting) > AHEAD:
+                names, decoded = waiting.popleft()
+                yield names, [one.result() for one in decoded]
+        for names, decoded in waiting:
+            yield names, [one.result() for one in decoded]
 
 
 def _crop(image: Image.Image, box: list[float]) -> Image.Image:

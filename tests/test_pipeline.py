@@ -124,6 +124,30 @@ def test_shards_do_not_change_the_result(stages, images, networks, tiny_spacy, t
     assert len(files(tmp_path / "captions")) == 3  # eleven distinct images
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_pictures_are_decoded_ahead_in_order_and_few_at_a_time(tiny_images, monkeypatch, threads):
+    monkeypatch.setattr(pipeline, "DECODERS", threads)
+    started, decode = [], pipeline._decode
+    monkeypatch.setattr(pipeline, "_decode", lambda image: started.append(image) or decode(image))
+    names = tiny_images["image_id"][:20]
+    for number, (batch, pictures) in enumerate(pipeline._pictures(tiny_images.select(range(20)), names, 2), start=1):
+        assert batch == names[2 * number - 2 : 2 * number]
+        assert [image_id(picture.tobytes()) for picture in pictures] == [
+            image_id(decode_image(row["image"]["bytes"]).tobytes())
+            for row in tiny_images.select(range(2 * number - 2, 2 * number))
+        ]
+        assert len(started) <= 2 * (number + pipeline.AHEAD)
+
+
+def test_a_picture_that_breaks_while_it_is_decoded_ahead_stops_the_stage(tiny_images, monkeypatch):
+    def broken(image):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(pipeline, "_decode", broken)
+    with pytest.raises(MemoryError, match="no room"):
+        list(pipeline._pictures(tiny_images, tiny_images["image_id"][:], 4))
+
+
 def test_a_fully_cached_run_loads_no_network(images, networks, tiny_spacy, tmp_path, monkeypatch, small_shards):
     captioner, locator, encoder = networks
     first = describe(images, captioner, tiny_spacy, tmp_path)
