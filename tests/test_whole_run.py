@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -136,15 +137,23 @@ def test_every_table_and_figure_is_there_in_three_formats_and_on_the_page(result
     assert 'src="http' not in page and "<link" not in page
 
 
-def test_the_lines_of_the_readme_run_down_to_a_score(project, results):
-    shell = (ROOT / "README.md").read_text().split("```python\n")
-    jupyter, python = (part.split("```")[0].replace("results/toyworld", "results/slice") for part in shell[1:])
+def test_the_lines_of_the_readme_run_down_to_a_verdict_and_a_score(project, results):
+    blocks = [part.split("```")[0] for part in (ROOT / "README.md").read_text().split("```python\n")[1:]]
+    picture, jupyter, python, hugging_face = (
+        re.sub("results/(toyworld|reference)", "results/slice", block) for block in blocks
+    )
+    python += "print(features.shape, scores.shape)"
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
-    for code, folder in ((jupyter, project / "notebooks"), (python + "print(features.shape, scores.shape)", project)):
+    said = []
+    for code, folder in ((picture, ""), (jupyter, "notebooks"), (python, ""), (hugging_face, "")):
         command = [sys.executable, "-c", code]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=project / folder, env=environment, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["(70,", "257)", "(70,)"]
+        said.append(done.stdout)
+    assert re.match(r"picture 0: (real|generated|undecided) \(score [01]\.\d\d\)", said[0])
+    assert said[2].split() == ["(70,", "257)", "(70,)"]
 
 
 def test_the_record_says_what_made_the_numbers_and_that_no_hand_was_at_work(results):
