@@ -1,12 +1,17 @@
 """The driver of the notebooks, on tiny notebooks in a folder of their own."""
 
 import contextlib
+import os
 import runpy
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from filelock import FileLock
 
@@ -70,6 +75,7 @@ def test_a_run_gives_each_notebook_its_values_and_leaves_the_sources_alone(proje
     printed = capfd.readouterr()
     assert "[1/2] 00_data" in printed.out and "[2/2] 01_captions" in printed.out
     assert "unknown parameter" not in printed.err
+    assert not kernels_of(os.getpid())
 
 
 @pytest.mark.parametrize(
@@ -203,12 +209,61 @@ def test_the_first_failing_notebook_stops_the_run_and_is_named(project):
     assert str(executed) in str(error.value)
     assert "no such card" in executed.read_text()
     assert not executed.with_name("01_captions.ipynb").exists()
+    assert not kernels_of(os.getpid())
 
 
 def test_a_killed_kernel_is_a_failure(project):
     write_notebook(project / "notebooks" / "00_data.ipynb", 'results = "r"\nlimit = 1', "import os; os._exit(9)")
     with pytest.raises(RunError, match="00_data.ipynb stopped: Kernel died"):
         run("tiny", project)
+
+
+def kernels_of(process: int) -> list[psutil.Process]:
+    """The kernels that a process has started and that have not ended."""
+    return [child for child in psutil.Process(process).children() if "ipykernel_launcher" in child.cmdline()]
+
+
+def test_a_kernel_that_dies_while_it_waits_is_replaced_without_a_word(project, capfd):
+    others = "[kernel for kernel in psutil.Process(os.getppid()).children() if kernel.pid != os.getpid()"
+    write_notebook(
+        project / "notebooks" / "00_data.ipynb",
+        'results = "r"\nlimit = 1',
+        "import os\nimport psutil\nfrom pathlib import Path",
+        f"waits = {others} and 'ipykernel_launcher' in kernel.cmdline()]",
+        "[kernel.kill() for kernel in waits]\nPath(results, 'killed.txt').write_text(str(len(waits)))",
+    )
+    results = run("tiny", project)
+    assert (results / "killed.txt").read_text() == "1" and (results / "second.txt").read_text() == "[7]"
+    assert capfd.readouterr() == ("[1/2] 00_data\n[2/2] 01_captions\n", "")
+    assert not kernels_of(os.getpid())
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_kernel_outlives_a_run_that_is_stopped(project, sent):
+    write_notebook(
+        project / "notebooks" / "00_data.ipynb",
+        'results = "r"\nlimit = 1',
+        "from pathlib import Path\nfrom time import sleep",
+        "Path(results, 'here.txt').touch()\nsleep(60)",
+    )
+    code = "import sys, pathlib; from itemkit.running import run; run.ROOT = pathlib.Path(sys.argv.pop()); run.main()"
+    command = [sys.executable, "-c", code, "tiny", str(project)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        wait_until((project / "results" / "tiny" / "here.txt").exists)
+        kernels = kernels_of(started.pid)
+        assert len(kernels) == 2  # the one in use, and the next
+        started.send_signal(sent)
+        said = started.communicate(timeout=30)[1]
+    wait_until(lambda: not any(kernel.is_running() for kernel in kernels))
+    if sent == signal.SIGINT:
+        assert said == "itemkit: interrupted; the same command goes on from here\n" and started.returncode == 1
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_declared_reads_plain_literals(project):
@@ -250,7 +305,7 @@ def measured(project, monkeypatch):
     return project
 
 
-def execute_here(notebook: Path, output: Path, parameters: dict) -> None:
+def execute_here(notebook: Path, output: Path, parameters: dict, kernels) -> None:
     """Run the cells after the parameters in this process: a kernel for each would take seconds."""
     cells = nbformat.read(notebook, as_version=4).cells[1:]
     output.parent.mkdir(exist_ok=True)

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
@@ -37,3 +38,10 @@ def declared(notebook: Path) -> dict[str, object]:
         return {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse(sources[0]).body}
     except (AttributeError, SyntaxError, ValueError):
         raise NotebookError(f"{notebook.name}: its parameters cell may hold only lines of `name = literal`") from None
+
+
+def imported(notebook: Path) -> list[str]:
+    """The modules that a notebook imports, in its order, whatever it takes from them."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    return re.findall(r"^(?:from|import) ([\w.]+)", code, re.MULTILINE)

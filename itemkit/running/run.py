@@ -13,14 +13,19 @@ import difflib
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import chdir, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import chdir, closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 from filelock import FileLock, Timeout
 
-from itemkit.paper.notebooks import PLAIN, STEPS, NotebookError, declared
+from itemkit.paper.notebooks import PLAIN, STEPS, NotebookError, declared, imported
 from itemkit.running.values import check_value
+
+if TYPE_CHECKING:
+    from jupyter_client import KernelManager
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -167,38 +172,66 @@ def locked(results: Path) -> Iterator[None]:
         raise RunError(f"another run is writing {results}; wait until it has ended, or stop it") from None
 
 
-def execute(notebook: Path, output: Path, parameters: dict[str, object]) -> None:
-    """Run one notebook in its own folder and save it, with all it printed, as `output`.
+def warm_kernels(notebooks: list[Path]) -> Iterator[KernelManager]:
+    """A kernel for each notebook, one after another; closing this ends them all.
+
+    While one is in use, the next one starts and imports what its notebook will, and the one before it ends: only the
+    first notebook has to wait.
+    """
+    from jupyter_client import AsyncKernelClient, KernelManager
+
+    arguments = ["--IPKernelApp.log_level=CRITICAL", "--HistoryManager.hist_file=:memory:"]  # no advice on encryption
+    plain = "import sys; sys.modules['ipywidgets'] = None"  # bars as text, for log and page
+    # only when it is ready does a kernel look whether the process that started it is still there
+    left = "import os; os.getppid() == int(os.environ['JPY_PARENT_PID']) or os._exit(1)"
+    environment = os.environ | {"ITEMKIT_RUN": "run_all.sh"}  # a notebook knows by it that it is not run by hand
+
+    def start(notebook: Path) -> KernelManager:
+        lines = [plain, f"[__import__(name) for name in {imported(notebook)}]", left]
+        options = [*arguments, *(f"--IPKernelApp.exec_lines={line}" for line in lines)]
+        kernel = KernelManager(kernel_name="python3", client_factory=AsyncKernelClient)
+        kernel.start_kernel(extra_arguments=options, cwd=str(notebook.parent), env=environment)
+        client = kernel.client()
+        kernel.client = lambda: client  # papermill does not close it for a kernel that it did not start
+        return kernel
+
+    started = []
+    try:
+        for place, notebook in enumerate(notebooks):
+            started += map(start, notebooks[len(started) : place + 2])
+            if not started[place].is_alive():  # it was killed while it waited
+                started[place].cleanup_resources()
+                started[place] = start(notebook)
+            yield started[place]
+            started[place].request_shutdown()
+            started[place].client().stop_channels()
+    finally:
+        with ThreadPoolExecutor() as apart:  # from papermill's loop, in which an interrupted cell would complain
+            for kernel in started:
+                apart.submit(kernel.shutdown_kernel, now=kernel is not started[place])
+        for kernel in started:
+            kernel.client().stop_channels()
+
+
+def execute(notebook: Path, output: Path, parameters: dict[str, object], kernels: Iterator[KernelManager]) -> None:
+    """Run one notebook in the next of the kernels and save it, with all it printed, as `output`.
 
     Raises:
         RunError: a cell failed or the kernel died; names the error and `output`, which shows it.
     """
     sys.modules.setdefault("rfc3987_syntax", None)  # a grammar that nbformat's checks compile for a second, unused
-    import papermill
-
     output.parent.mkdir(parents=True, exist_ok=True)
-    options = {"kernel_name": "python3", "language": "python", "cwd": notebook.parent, "start_timeout": 600}
+    options = {"kernel_name": "python3", "language": "python", "start_timeout": 600}
     options |= {"stderr_file": sys.stderr, "progress_bar": False}  # the notebooks' own bars say how far they are
-    quiet = "--IPKernelApp.log_level=CRITICAL"  # no advice on encryption: it is one machine
-    plain = "--IPKernelApp.exec_lines=import sys; sys.modules['ipywidgets'] = None"  # bars as text, for log and page
-    options |= {"extra_arguments": [quiet, plain]}
+    kernel = next(kernels)
+    import papermill  # takes a second, in which the kernel starts
+
     try:
-        with _said_who_runs():
-            papermill.execute_notebook(notebook, output, parameters, **options)
+        papermill.execute_notebook(notebook, output, parameters, km=kernel, **options)
     except papermill.PapermillExecutionError as error:
         raise RunError(f"{notebook.name} failed: {error.ename}: {error.evalue}\n  see {output}") from None
     except RuntimeError as error:  # the kernel did not start, or was killed, most often for want of memory
         raise RunError(f"{notebook.name} stopped: {error}\n  see {output}") from None
-
-
-@contextmanager
-def _said_who_runs() -> Iterator[None]:
-    """Let a notebook know that it is not run by hand: its kernel sees the variables of this process."""
-    os.environ["ITEMKIT_RUN"] = "run_all.sh"
-    try:
-        yield
-    finally:
-        del os.environ["ITEMKIT_RUN"]
 
 
 def clear(results: Path, number: str) -> None:
@@ -242,7 +275,7 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False) -> Path:
             raise RunError(f"the reference is a run of {kept}; remove {reference} to make one of {results.name}")
     everything, left_out = all_values(steps), {}
     ready(everything, root)
-    with locked(results):
+    with locked(results), closing(warm_kernels([notebook for notebook, _ in steps])) as kernels:
         for number, (notebook, parameters) in enumerate(steps, start=1):
             if make_reference and number == len(steps):
                 print(f"{reference}: {len(write_reference(results, reference))} files written")
@@ -251,7 +284,7 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False) -> Path:
             if notebook.stem in left_out:
                 print(f"  left out: {left_out[notebook.stem]}", flush=True)
                 continue
-            execute(notebook, results / "notebooks" / notebook.name, parameters)
+            execute(notebook, results / "notebooks" / notebook.name, parameters, kernels)
             if notebook.stem == "00_data":
                 left_out = _left_out(results)
     return results
