@@ -18,6 +18,8 @@ usage: ./run_all.sh [PROFILE]               run notebooks 00 to 08 and put table
        ./run_all.sh [PROFILE] --dry-run     show what a run would fetch, from where, how large, under which licence,
                                             and whether it can be reached
        ./run_all.sh test                    run the tests (further arguments go to pytest)
+       ./run_all.sh benchmark               execute notebooks/benchmark.ipynb on the finished run of toyworld, and put it, with the
+                                            page made of it, into results/benchmark/
        ./run_all.sh lab                     open the project in JupyterLab (further arguments go to JupyterLab)
        ./run_all.sh --help                  show this
 
@@ -77,13 +79,13 @@ if is_option "${1:-}"; then shift; fi
 command="${1:-toyworld}"
 if [ $# -gt 0 ]; then shift; fi
 case "$command" in
-  test | lab) ;; # whose options are not ours
+  test | lab | benchmark) ;; # whose options are not ours
   *) if [ -z "$option" ] && is_option "${1:-}"; then shift; fi ;;
 esac
 case "$option$command" in
-  test | lab) ;;
+  test | lab | benchmark) ;;
   *)
-    [ -f "notebooks/params/$command.yaml" ] || fail "unknown profile '$command'; expected one of: $(profiles)(or test, lab, --help)"
+    [ -f "notebooks/params/$command.yaml" ] || fail "unknown profile '$command'; expected one of: $(profiles)(or test, lab, benchmark, --help)"
     [ $# -eq 0 ] || fail "a profile takes one option and no further arguments, got '$*'; its values stand in" \
       "notebooks/params/$command.yaml"
     ;;
@@ -94,10 +96,15 @@ export PYTHONHASHSEED=0 TOKENIZERS_PARALLELISM=false HF_DATASETS_CACHE="${HF_DAT
 export PYTHONWARNINGS="ignore:IProgress not found" # progress bars are plain text here, and need no widgets
 if [ ! -t 2 ]; then export TQDM_MININTERVAL=10; fi # in a log file, a bar is worth a line now and then
 case "$command" in
-  toyworld | test) export HF_HUB_OFFLINE=1 ;; # all they need lies beside the code; other profiles may name a hub
+  toyworld | test | benchmark) export HF_HUB_OFFLINE=1 ;; # all they need lies beside the code; other profiles may name a hub
 esac
 case "$option$command" in
   test) exec "$python" -m pytest -o cache_dir=cache/pytest "$@" ;;
+  benchmark)
+    mkdir -p results/benchmark
+    "$python" -m papermill --kernel python3 --cwd notebooks --stdout-file /dev/null "$@" notebooks/benchmark.ipynb results/benchmark/benchmark.ipynb
+    exec "$python" -m nbconvert --log-level ERROR --to html results/benchmark/benchmark.ipynb
+    ;;
   lab) exec "$python" -m jupyter lab --ServerApp.root_dir="$root" notebooks/00_data.ipynb "$@" ;;
   *) exec "$python" -m itemkit.running.run "$command" ${option:+"$option"} ;;
 esac

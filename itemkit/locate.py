@@ -69,12 +69,12 @@ class ObjectLocator:
         if not queries:
             return [[] for _ in images]
         with torch.inference_mode():
-            logits, boxes = self._patches(images, queries)  # (N, P, Q), (N, P, 4)
+            logits, boxes = self._scores(self._pixels(list(images)), queries)  # (N, P, Q), (N, P, 4)
         found = self._best(logits, boxes, images)
         column = {query: index for index, query in enumerate(queries)}
         return [[of_image[column[phrase]] for phrase in named] for of_image, named in zip(found, phrases, strict=True)]
 
-    def _patches(self, images: list[Image.Image], queries: list[str]):
+    def _scores(self, pixels, queries: list[str]):
         # The network's own forward would encode the queries once for every image; its parts encode them once in all.
         processor, network = self._network
         tokens = processor.tokenizer(
@@ -85,9 +85,9 @@ class ObjectLocator:
             return_tensors="pt",
         ).to(self.device)
         text = getattr(network, self._family).get_text_features(**tokens).pooler_output  # (Q, d)
-        grid, _ = network.image_embedder(self._pixels(list(images)))  # (N, rows, columns, width)
+        grid, _ = network.image_embedder(pixels)  # (N, rows, columns, width)
         patches = grid.flatten(1, 2)  # (N, P, width)
-        logits, _ = network.class_predictor(patches, text.expand(len(images), -1, -1))  # (N, P, Q)
+        logits, _ = network.class_predictor(patches, text.expand(len(pixels), -1, -1))  # (N, P, Q)
         return logits, network.box_predictor(patches, grid)  # (N, P, Q), (N, P, 4)
 
     def _ground(self, pairs: list[tuple[Image.Image, str]]) -> list[Found | None]:

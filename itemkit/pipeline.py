@@ -1,8 +1,8 @@
-"""Join the networks, shard by shard: inspect and describe images, locate what their captions name, and embed both.
+"""Join the networks, shard by shard: inspect and describe images, locate and cut out what captions name, embed it all.
 
 Every stage computes identical bytes once and keeps what its network said under a key of "which network, which settings,
 which pixels, which words". It goes on where it was interrupted, and loads no network if everything is there. Without a
-cache (None) it keeps nothing.
+cache (None) the networks' stages keep nothing.
 """
 
 import os
@@ -316,7 +316,7 @@ def _vectors(shard: Dataset, wanted: dict[str, list], encoder: ClipEncoder) -> p
     for names, pictures in _pictures(shard, list(wanted), encoder.batch_size):
         parts = [(name, part, box) for name in names for part, *box in [(WHOLE,), *wanted[name]]]
         picture_of = dict(zip(names, pictures, strict=True))
-        vectors = encoder.images([_crop(picture_of[name], box) for name, _, box in parts])
+        vectors = encoder.images([cut_out(picture_of[name], box) for name, _, box in parts])
         rows += [(name, part, vector) for (name, part, _), vector in zip(parts, vectors, strict=True)]
     return pd.DataFrame(rows, columns=["image_id", "part", "vector"]).astype({"image_id": str, "part": str})
 
@@ -351,7 +351,8 @@ def _ahead(shard: Dataset, size: int) -> Iterator[tuple[list[str], list[tuple[Im
             yield names, [one.result() for one in decoded]
 
 
-def _crop(image: Image.Image, box: list[float]) -> Image.Image:
+def cut_out(image: Image.Image, box: list[float]) -> Image.Image:
+    """Return a crop: the box (x0, y0, x1, y1) rounded outwards to whole pixels, at least one each way; all without a box."""
     if not box:
         return image
     left, top = min(floor(box[0]), image.width - 1), min(floor(box[1]), image.height - 1)

@@ -100,9 +100,9 @@ def test_embed_equals_cropping_and_encoding_one_by_one(stages, images, networks)
 )
 def test_a_crop_has_at_least_one_pixel_and_lies_in_the_image(box, size):
     picture = make_picture(0)
-    assert pipeline._crop(picture, box).size == size
+    assert pipeline.cut_out(picture, box).size == size
     left, top = min(int(box[0]), 47), min(int(box[1]), 39)
-    assert pipeline._crop(picture, box).getpixel((0, 0)) == picture.getpixel((left, top))
+    assert pipeline.cut_out(picture, box).getpixel((0, 0)) == picture.getpixel((left, top))
 
 
 def test_the_word_whole_is_no_object(tiny_spacy):
