@@ -8,8 +8,10 @@ import matplotlib
 import nbformat
 
 
-def run_cells(notebook: Path, values: dict, times: int = 1) -> dict[str, set[type]]:
+def run_cells(notebook: Path, values: dict, times: int = 1, **typed: object) -> dict[str, set[type]]:
     """Run each code cell `times` times, in order, in the notebook's folder, with other values of its parameters.
+
+    Names that are `typed` stand beside the parameters, as when someone writes them into that cell.
 
     Returns:
         The kinds of thing that each name was bound to.
@@ -24,7 +26,7 @@ def run_cells(notebook: Path, values: dict, times: int = 1) -> dict[str, set[typ
             for _ in range(times):
                 exec(code, namespace)  # noqa: S102
                 if "parameters" in cell.metadata.get("tags", []):
-                    namespace |= {name: values.get(name, value) for name, value in namespace.items()}
+                    namespace |= {name: values.get(name, value) for name, value in namespace.items()} | typed
                 for name, value in namespace.items():
                     if not name.startswith("__") and not isinstance(value, (types.ModuleType, type, type(None))):
                         kinds.setdefault(name, set()).add(type(value))

@@ -118,7 +118,10 @@ def test_other_profiles_may_reach_a_hub(project, active):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["toywrld"], "unknown profile 'toywrld'; expected one of: photographs toyworld (or test, lab, --help)"),
+        (
+            ["toywrld"],
+            "unknown profile 'toywrld'; expected one of: photographs toyworld (or test, lab, benchmark, --help)",
+        ),
         (["toyworld", "more"], "a profile takes one option and no further arguments, got 'more'; its values stand in"),
         (["--check", "toyworld", "--check"], "a profile takes one option and no further arguments, got '--check'"),
         (["--chek"], "unknown option '--chek'; expected one of: --check, --reference, --dry-run, --help"),

@@ -8,6 +8,7 @@ import base64
 import json
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -176,11 +177,18 @@ def _sections(results: Path, artefacts: list[dict]) -> list[dict]:
 def _save_notebook(path: Path) -> str:
     """Write an executed notebook as a page that can be read without Jupyter or a network; its place, seen from the page."""
     import nbformat
-    from nbconvert import HTMLExporter  # takes a second
 
-    body, _ = HTMLExporter(template_name="basic").from_notebook_node(nbformat.read(path, as_version=4))
+    body, _ = _exporter().from_notebook_node(nbformat.read(path, as_version=4))
     _write(path.with_suffix(".html"), NOTEBOOK_PAGE.format(title=escape(path.stem), body=body))
     return f"notebooks/{path.stem}.html"
+
+
+@cache
+def _exporter() -> object:
+    """One for all notebooks, for it compiles its templates anew where it is made anew."""
+    from nbconvert import HTMLExporter  # takes a second
+
+    return HTMLExporter(template_name="basic")
 
 
 def _read_table(path: Path) -> dict:
