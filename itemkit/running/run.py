@@ -269,6 +269,7 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False) -> Path:
     results, steps = plan(profile, root)
     if make_reference:
         from itemkit.paper.reference import profile_of, write_reference
+        from itemkit.record import forget
 
         reference = results.parent / "reference"
         if (kept := profile_of(reference) or results.name) != results.name:
@@ -278,6 +279,7 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False) -> Path:
     with locked(results), closing(warm_kernels([notebook for notebook, _ in steps])) as kernels:
         for number, (notebook, parameters) in enumerate(steps, start=1):
             if make_reference and number == len(steps):
+                forget(results, [notebook.stem])  # what an earlier run noted of it
                 print(f"{reference}: {len(write_reference(results, reference))} files written")
             print(f"[{number}/{len(steps)}] {notebook.stem}", flush=True)
             clear(results, notebook.name[:2])
