@@ -1,4 +1,4 @@
-"""The whole run, as run_all.sh starts it, on a small slice of toyworld; then once more from its cache, each cell twice."""
+"""The whole run, as run_all.sh starts it, on a small slice of toyworld; then from its cache, each cell twice."""
 
 import json
 import os
