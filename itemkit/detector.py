@@ -89,13 +89,14 @@ class Novelty:
 
         Args:
             features: (N, D) features of the arm "global" of training pictures.
-            source: (N,) where each comes from; at least two pictures of each.
+            source: (N,) where each comes from; a source of a single picture is not known.
             held_out: (M, D) of pictures that are not among them.
             share: of the held-out pictures that may be called unlike the others.
         """
         from sklearn.covariance import LedoitWolf
 
-        fits = [LedoitWolf().fit(features[source == name]) for name in np.unique(source)]
+        names, counts = np.unique(source, return_counts=True)  # of one picture there is no covariance
+        fits = [LedoitWolf().fit(features[source == name]) for name in names[counts > 1]]
         means, precisions = np.stack([fit.location_ for fit in fits]), np.stack([fit.precision_ for fit in fits])
         known = cls(means.astype(np.float32), precisions.astype(np.float32), math.inf)  # as they are saved
         return replace(known, limit=float(np.quantile(known.distance(held_out), 1 - share)))
@@ -287,7 +288,7 @@ class Detector:
 
     def _in_place(self, objects: list[dict], picture) -> list[dict]:
         """Boxes of the aligned square, in pixels of the upright picture that it was cut from."""
-        if not (self.aligned_side and objects):
+        if not (self.aligned_side and any(one["box"] for one in objects)):
             return objects
         size = np.array(decode_image(_encoded(picture)).size)
         scale, corner = min(size) / self.aligned_side, np.tile((size - min(size)) / 2, 2)

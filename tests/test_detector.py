@@ -161,6 +161,8 @@ def test_what_is_unlike_the_training_pictures_is_told():
     assert novelty.distance(np.array([[0, 6.0, 0, 0]]))[0] == pytest.approx(3, rel=0.15)  # three deviations away
     assert novelty.distance(np.full((1, 4), 10.0))[0] > 5  # between the sources
     assert np.mean(novelty.distance(held_out) > novelty.limit) == pytest.approx(0.05, abs=0.01)
+    lonely = Novelty.fit(np.vstack([rows, rows[:1] + 99]), np.append(source, "c"), held_out)
+    assert lonely.distance(rows[:1] + 99)[0] > novelty.limit, "one picture makes no source"
 
 
 # saved, and read again
