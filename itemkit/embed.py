@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -98,6 +99,7 @@ class ClipEncoder:
         if not list(folder.glob("open_clip*model.safetensors")):  # open_clip would go on to a pickle
             raise FileNotFoundError(f"{self.name} has no open_clip_model.safetensors")
         check_activation(self.name, folder)
+        check_no_code(self.name, folder)
         source = f"local-dir:{folder.resolve()}"
         with damage_named(folder):
             network, preprocess = open_clip.create_model_from_pretrained(
@@ -120,3 +122,28 @@ def check_activation(name: str | Path, folder: Path) -> None:
             f"{name} holds weights of OpenAI, but its open_clip_config.json does not set quick_gelu; they were trained "
             'with it. Take another repository, or a copy with `"quick_gelu": true` in model_cfg'
         )
+
+
+def check_no_code(name: str | Path, folder: Path) -> None:
+    """Raise a ValueError if a configuration in the folder asks for code of its own: open_clip would hand that on, and run it.
+
+    Args:
+        name: of the network, for the message.
+        folder: where its files are.
+    """
+    for path in sorted(folder.rglob("*config*.json")):
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if entry := next((key for key in _entries(config) if key in ("trust_remote_code", "auto_map")), None):
+            raise ValueError(
+                f"{name}: {path.name} has an entry {entry!r}, which lets code of that folder run; code of networks is never "
+                "run. Remove the entry if the network works without it, or take another one"
+            )
+
+
+def _entries(config) -> Iterator[str]:
+    """The names of all entries that are set, however deep."""
+    for key, value in config.items() if isinstance(config, dict) else enumerate(config):
+        if isinstance(config, dict) and value:
+            yield key
+        if isinstance(value, (dict, list)):
+            yield from _entries(value)

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -94,3 +95,27 @@ def test_missing_weights_are_an_error(tiny_clip, tmp_path):
     save_file(weights, copy / "open_clip_model.safetensors")
     with pytest.raises(RuntimeError, match="ln_final.weight"):
         ClipEncoder(copy).images(PICTURES)
+
+
+@pytest.mark.parametrize(
+    ("file", "entry", "value"),
+    [
+        ("open_clip_config.json", "model_cfg", {"text_cfg": {"tokenizer_kwargs": {"trust_remote_code": True}}}),
+        ("tokenizer_config.json", "auto_map", {"AutoTokenizer": ["evil.Tokenizer", None]}),
+    ],
+)
+def test_a_folder_that_asks_for_its_own_code_is_refused_before_a_library_sees_it(
+    tiny_clip, tmp_path, file, entry, value
+):
+    folder = shutil.copytree(tiny_clip, tmp_path / "clip")
+    config = json.loads((folder / file).read_text())
+    merged = config.get(entry, {}) | value if isinstance(value, dict) else value
+    if entry == "model_cfg":
+        merged["text_cfg"] = config["model_cfg"]["text_cfg"] | value["text_cfg"]
+    (folder / file).write_text(json.dumps(config | {entry: merged}))
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(
+        ValueError, match=f"{file} has an entry '(trust_remote_code|auto_map)', which lets code of that"
+    ):
+        ClipEncoder(folder).texts(["a car"])
+    assert not (tmp_path / "ran").exists()
