@@ -216,3 +216,12 @@ def test_what_moves_where_an_optimum_is_flat_is_not_judged(folders):
         compare_one(folders, f"{head}item,0.8,0.4,1.2,30\n", f"{head}item,0.9,0.4,1.2,30\n", 0.01)["status"]
         == "differs"
     )
+
+
+def test_a_count_that_moves_with_a_threshold_is_not_judged_in_its_table_alone(tmp_path):
+    for folder, count in (("new", 370), ("old", 300)):
+        (tmp_path / folder).mkdir()
+        for name in ("07_mistakes", "00_pictures"):
+            (tmp_path / folder / f"{name}.csv").write_text(f"called,pictures,score\nreal,{count},0.5\n")
+    compared = compare(tmp_path / "new", tmp_path / "old", 0.01).set_index("name")
+    assert compared.status["07_mistakes"] == "within" and compared.status["00_pictures"] == "differs"
