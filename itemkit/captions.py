@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from itemkit.data.choices import check_names
-from itemkit.network import Batches, load_network, network_spec
+from itemkit.network import Batches, load_network, network_digest, network_spec
 
 PHRASES = {"object": "N+", "noun": "N+", "modified noun": "A*N+"}  # patterns over parts of speech: A adjective, N noun
 
@@ -90,7 +90,7 @@ def object_phrases(captions: list[str], pipeline: str | Path, phrase: str = "obj
         OSError: no such pipeline.
     """
     check_names("phrase", [phrase], PHRASES)
-    nlp = _pipeline(str(pipeline))
+    nlp = _pipeline(str(pipeline), network_digest(pipeline) if Path(pipeline).is_dir() else None)
     if not {"tagger", "morphologizer", "attribute_ruler"} & set(nlp.pipe_names):
         raise ValueError(f"spaCy pipeline {str(pipeline)!r} does not tag parts of speech; it has {nlp.pipe_names}")
     if phrase == "object" and nlp.lang == "en" and "parser" in nlp.pipe_names:
@@ -98,11 +98,12 @@ def object_phrases(captions: list[str], pipeline: str | Path, phrase: str = "obj
     return [_phrases(doc, PHRASES[phrase]) for doc in nlp.pipe(captions)]
 
 
-@lru_cache(maxsize=2)
-def _pipeline(name: str):
+@lru_cache(maxsize=2)  # loading takes five times as long as a picture
+def _pipeline(name: str, content: str | None):
+    """A spaCy pipeline, loaded anew when the content of its folder is another."""
     import spacy
 
-    return spacy.load(name)  # takes five times as long as a picture
+    return spacy.load(name)
 
 
 def _phrases(doc, pattern: str) -> list[str]:

@@ -32,7 +32,7 @@ from itemkit.arms import cosine_misalignment, feature_matrix, object_misalignmen
 from itemkit.captions import Captioner
 from itemkit.data.files import whole
 from itemkit.data.hub import fetch
-from itemkit.data.images import UnreadableImage, aligned_bytes, decode_image, image_id
+from itemkit.data.images import UnreadableImage, aligned, decode_image, image_id, upright_rgb
 from itemkit.embed import ClipEncoder
 from itemkit.evaluation.calibration import at_temperature, conformal_threshold
 from itemkit.head import MLPHead, predict
@@ -167,30 +167,32 @@ class Detector:
         """Yield the verdicts of many pictures, a batch at a time; see __call__."""
         for start in range(0, len(pictures), BATCH):
             some = pictures[start : start + BATCH]
-            encoded, lost = {}, {}
+            files, sizes, lost = {}, {}, {}
             for place, picture in enumerate(some):
                 try:
-                    encoded[place] = self.prepared(picture)
+                    upright = _read_picture(picture)
+                    files[place], sizes[place] = self.prepared(upright), upright.size
                 except UnreadableImage as error:
                     lost[place] = Verdict("undecided", math.nan, f"It cannot be read: {error}.")
-            judged = dict(zip(encoded, self.judge(list(encoded.values()), false_positive_rate), strict=True))
+            judged = dict(zip(files, self.judge(list(files.values()), false_positive_rate), strict=True))
             for place, picture in enumerate(some):
                 name = str(picture) if isinstance(picture, (str, Path)) else f"picture {start + place}"
-                verdict = lost.get(place) or judged[place]
-                yield replace(verdict, name=name, objects=self._in_place(verdict.objects, picture))
+                verdict = lost.get(place) or self._in_place(judged[place], sizes[place])
+                yield replace(verdict, name=name)
 
     def prepared(self, picture) -> bytes:
-        """Return the bytes of a picture as the networks see it: those of the aligned one, where that is asked for.
+        """Return the file of a picture as the networks see it: of the aligned one, where that is asked for, or a PNG.
 
         Raises:
             UnreadableImage: it cannot be read; the message is the reason.
             TypeError: it is no path, PIL image or array of bytes.
         """
-        encoded = _encoded(picture)
+        upright = _read_picture(picture)
         if self.aligned_side:
-            return aligned_bytes(encoded, self.aligned_side)
-        decode_image(encoded)  # an unreadable one is told here
-        return encoded
+            return aligned(upright, self.aligned_side)
+        file = BytesIO()
+        upright.save(file, "PNG", compress_level=1)
+        return file.getvalue()
 
     def threshold(self, false_positive_rate: float = 0.05) -> float:
         """Return the uncalibrated score above which a picture is called generated, as conformal_threshold has it."""
@@ -286,13 +288,13 @@ class Detector:
             return float(score)  # to the digits of the head
         return float(at_temperature(score, self.temperature))
 
-    def _in_place(self, objects: list[dict], picture) -> list[dict]:
-        """Boxes of the aligned square, in pixels of the upright picture that it was cut from."""
-        if not (self.aligned_side and any(one["box"] for one in objects)):
-            return objects
-        size = np.array(decode_image(_encoded(picture)).size)
-        scale, corner = min(size) / self.aligned_side, np.tile((size - min(size)) / 2, 2)
-        return [one | {"box": one["box"] and (np.array(one["box"]) * scale + corner).tolist()} for one in objects]
+    def _in_place(self, verdict: Verdict, size: tuple[int, int]) -> Verdict:
+        """The verdict with boxes in pixels of the upright picture that the aligned square was cut from."""
+        if not self.aligned_side:
+            return verdict
+        scale, corner = min(size) / self.aligned_side, np.tile((np.array(size) - min(size)) / 2, 2)
+        boxes = [one["box"] and (np.array(one["box"]) * scale + corner).tolist() for one in verdict.objects]
+        return replace(verdict, objects=[one | {"box": box} for one, box in zip(verdict.objects, boxes, strict=True)])
 
     # Saved, and found again
 
@@ -438,23 +440,12 @@ def dataset_of(encoded: list[bytes]) -> Dataset:
     return Dataset.from_dict(rows, Features({"image": ImageColumn(decode=False), "image_id": Value("string")}))
 
 
-def _encoded(picture) -> bytes:
+def _read_picture(picture) -> Image.Image:
+    """8-bit RGB and upright, as decode_image returns it, of a path, a PIL image or an array."""
     if isinstance(picture, (str, Path)):
-        path = Path(picture)
-        if "://" in str(picture):
-            raise UnreadableImage("an address; pictures are not fetched: save it, and give its path")
-        if not path.is_file():
-            raise UnreadableImage("a folder; give the files in it" if path.is_dir() else "no such file")
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise UnreadableImage(error.strerror or str(error)) from error
+        return decode_image(_file(picture))
     if isinstance(picture, np.ndarray):
-        if (
-            picture.dtype != np.uint8
-            or picture.ndim not in (2, 3)
-            or (picture.ndim == 3 and picture.shape[2] not in (3, 4))
-        ):
+        if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or (picture.shape[2:] not in ((), (3,), (4,))):
             raise TypeError(
                 f"an array of {picture.dtype}, shape {picture.shape}; expected bytes (uint8) of shape (height, width), "
                 "(height, width, 3) or (height, width, 4)"
@@ -462,14 +453,23 @@ def _encoded(picture) -> bytes:
         picture = Image.fromarray(picture)
     if not isinstance(picture, Image.Image):
         raise TypeError(f"expected a path, a PIL image or an array of bytes, got {type(picture).__name__}")
-    file = BytesIO()
     try:
-        (picture if picture.mode in ("1", "L", "LA", "I;16", "P", "RGB", "RGBA") else picture.convert("RGB")).save(
-            file, "PNG"
-        )
+        plain = picture.convert("RGB") if picture.mode in ("I", "F") else picture
     except (OSError, ValueError) as error:  # a lazy one whose file is broken, or gone
         raise UnreadableImage(str(error)) from error
-    return file.getvalue()
+    return upright_rgb(plain)
+
+
+def _file(name: str | Path) -> bytes:
+    path = Path(name)
+    if "://" in str(name):
+        raise UnreadableImage("an address; pictures are not fetched: save it, and give its path")
+    if not path.is_file():
+        raise UnreadableImage("a folder; give the files in it" if path.is_dir() else "no such file")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadableImage(error.strerror or str(error)) from error
 
 
 def _read(folder: Path) -> dict:

@@ -312,8 +312,13 @@ def predict(head: MLPHead, features: np.ndarray) -> np.ndarray:
         raise ValueError(f"this head expects features of shape (N, {width}), got {features.shape}")
     _check_finite("given", features)
     precise = {name: weight.double() for name, weight in head.state_dict().items()}
-    batches = torch.from_numpy(features).split(65_536)
-    logits = [functional_call(head.eval(), precise, batch.double()) for batch in batches]
+    training = head.training
+    head.eval()
+    try:
+        batches = torch.from_numpy(features).split(65_536)
+        logits = [functional_call(head, precise, batch.double()) for batch in batches]
+    finally:
+        head.train(training)
     return torch.sigmoid(torch.cat(logits)).float().numpy()  # (N,)
 
 

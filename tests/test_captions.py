@@ -212,3 +212,14 @@ def test_each_word_of_the_lists_stands_there_once():
     for name, text in lists.items():
         words = [word.strip() for word in re.split("," if name == "compounds" else r"\s", text)]
         assert len(words) == len(set(words)) and all(re.fullmatch("[a-z -]+", word) for word in words)
+
+
+def test_a_pipeline_whose_folder_has_changed_is_read_anew(tiny_spacy, tmp_path):
+    import spacy
+
+    folder = shutil.copytree(tiny_spacy, tmp_path / "spacy")
+    assert object_phrases(["a car"], folder) == [["car"]]
+    other = spacy.blank("en")
+    other.add_pipe("attribute_ruler").add([[{"LOWER": "car"}]], {"POS": "VERB"})
+    other.to_disk(folder)
+    assert object_phrases(["a car"], folder) == [[]]

@@ -284,9 +284,16 @@ def test_selective_risk_by_hand():
     assert table.error_answered == pytest.approx(1 / 3) and table.false_positives_answered == pytest.approx(1 / 3)
 
 
-def test_a_picture_saved_as_jpeg_upright_is_the_one_that_is_shown(detector, tmp_path):
-    turned = make_picture(5)
-    exif = Image.Exif()
+def test_a_picture_is_upright_whether_its_file_is_given_or_opened(parts, tmp_path):
+    exif, path = Image.Exif(), tmp_path / "turned.jpg"
     exif[0x0112] = 6
-    (tmp_path / "turned.jpg").write_bytes(encode(turned, "JPEG", exif=exif))
-    assert decode_image(detector.prepared(tmp_path / "turned.jpg")).size == turned.size[::-1]
+    path.write_bytes(encode(make_picture(5), "JPEG", exif=exif))
+    for side in (None, 32):
+        detector = Detector(*parts[2], aligned_side=side, real_scores=np.zeros(100))
+        by_path, by_picture = detector.prepared(path), detector.prepared(Image.open(path))
+        assert by_path == by_picture
+        assert side or decode_image(by_path).size == make_picture(5).size[::-1]
+
+
+def test_a_picture_of_too_many_pixels_is_unreadable_in_memory_too(detector):
+    assert "more than the limit of" in detector(Image.new("1", (10_000, 9_000))).reason

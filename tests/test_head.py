@@ -235,3 +235,11 @@ def test_a_folder_without_a_head_says_so(tmp_path):
             FileNotFoundError, match="no head in folder .*: config.json and model.safetensors not there"
         ):
             MLPHead.from_pretrained(folder)
+
+
+def test_prediction_leaves_a_head_in_its_mode_and_drops_nothing():
+    head, features = MLPHead(3).train(), np.ones((5, 3), np.float32)
+    assert predict(head, features).tolist() == predict(MLPHead.eval(head), features).tolist()
+    head.train()
+    predict(head, features)
+    assert head.training and head.layers.training

@@ -66,33 +66,41 @@ def decode_image(
     Raises:
         UnreadableImage: no image, a truncated or broken one, too many pixels, or pixels without a defined white.
     """
-    image = _open(encoded, pixel_limit)
-    try:
-        image.load()  # all of it: verify() passes on half a JPEG
-        return _as_rgb(_upright(image), background)
-    except UnreadableImage:
-        raise
-    except Exception as error:  # decoders raise what they like on broken files, and no file may stop a run
-        raise UnreadableImage(f"{image.format}: {error}") from error
+    return _decoded(_open(encoded, pixel_limit), background)
 
 
-def aligned_bytes(encoded: bytes, side: int, quality: int = ALIGNED_QUALITY) -> bytes:
+def upright_rgb(image: Image.Image, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
+    """Return a picture that Pillow has opened, or made, as decode_image returns that of a file.
+
+    Raises:
+        UnreadableImage: as decode_image.
+    """
+    _check_size(image, pixel_limit)
+    return _decoded(image, (255, 255, 255))
+
+
+def aligned_bytes(encoded: bytes, side: int) -> bytes:
+    """Return the picture of a file as `aligned` makes it.
+
+    Raises:
+        UnreadableImage: as decode_image.
+    """
+    return aligned(decode_image(encoded), side)
+
+
+def aligned(picture: Image.Image, side: int, quality: int = ALIGNED_QUALITY) -> bytes:
     """Return the picture as a JPEG file like all others: a square of one size, cut from the centre, of one quality.
 
     The rule of "Fake or JPEG?" (arXiv 2403.17608): what tells real from generated must not be how the file was made.
     The traces that an earlier JPEG left in the pixels stay.
 
     Args:
-        encoded: the file's bytes.
+        picture: 8-bit RGB, as decode_image returns it.
         side: of the square, in pixels; the picture's shorter side is resized to it.
         quality: of the JPEG, 1 to 100.
-
-    Raises:
-        UnreadableImage: as decode_image.
     """
-    picture = ImageOps.fit(decode_image(encoded), (side, side), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=quality)
+    ImageOps.fit(picture, (side, side), Image.Resampling.LANCZOS).save(file, "JPEG", quality=quality)
     return file.getvalue()
 
 
@@ -186,9 +194,23 @@ def _open(encoded: bytes, pixel_limit: int) -> Image.Image:
         raise UnreadableImage("no image format that Pillow knows") from error
     except Exception as error:  # as above
         raise UnreadableImage(str(error)) from error
+    _check_size(image, pixel_limit)
+    return image
+
+
+def _check_size(image: Image.Image, pixel_limit: int) -> None:
     if image.width * image.height > pixel_limit:
         raise UnreadableImage(f"{image.width} x {image.height} pixels, more than the limit of {pixel_limit}")
-    return image
+
+
+def _decoded(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    try:
+        image.load()  # all of it: verify() passes on half a JPEG
+        return _as_rgb(_upright(image), background)
+    except UnreadableImage:
+        raise
+    except Exception as error:  # decoders raise what they like on broken files, and no file may stop a run
+        raise UnreadableImage(f"{image.format}: {error}") from error
 
 
 def _upright(image: Image.Image) -> Image.Image:
