@@ -1,7 +1,7 @@
 """The arms of the evaluation: what each of them sees of an image.
 
-Those made of vectors are defined in misalign.features, the others here. All arms read the same tables, give their features to the same head and train it on the same rows, so that a difference
-between two of them is one of what they see.
+Those made of vectors are defined in misalign.features, the others here. All arms read the same tables, give their
+features to the same head and train it on the same rows, so that a difference between two of them is one of what they see.
 """
 
 from collections.abc import Sequence
@@ -14,11 +14,7 @@ from itemkit import misalign
 from itemkit.data.choices import check_names
 from itemkit.misalign import WHOLE
 
-ARMS = (
-    *misalign.VECTOR_ARMS,
-    "shuffled",
-    "metadata",
-)  # item with the words of other images; what needs no look at a pixel
+ARMS = (*misalign.VECTOR_ARMS, "shuffled", "metadata")
 METADATA = ("width", "height", "bytes", "caption_words", "objects_named", "objects_found", "box_area")
 MISSING_BOX = ("drop", "whole image")
 

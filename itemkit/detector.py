@@ -45,7 +45,6 @@ ROLES = {"captioner": Captioner, "locator": ObjectLocator, "encoder": ClipEncode
 FORMAT = 1  # of detector.json: raise it when an older folder can no longer be used
 FILES = ["*.json", "*.safetensors", "networks/**"]  # of a detector on the hub
 BATCH = 64  # pictures that are taken through all networks together
-LIBRARIES = ("torch", "transformers", "open_clip_torch", "spacy", "pillow")
 
 
 class DetectorError(ValueError):
@@ -325,7 +324,9 @@ class Detector:
             "real_scores": np.sort(self.real_scores).tolist(),
             "tested_scores": {name: np.sort(scores).tolist() for name, scores in self.tested_scores.items()},
             "facts": self.facts,
-            "versions": {name: version(name) for name in LIBRARIES},
+            "versions": {
+                name: version(name) for name in ("torch", "transformers", "open_clip_torch", "spacy", "pillow")
+            },
         }
         self.head.save_pretrained(folder)
         if self.novelty:
@@ -414,9 +415,8 @@ class Detector:
             if copied:
                 shutil.copytree(name, folder / "networks" / role, dirs_exist_ok=True)
                 name = folder / "networks" / role
-            saved["name"] = Path(os.path.join(".", os.path.relpath(name, folder))).as_posix()
-            if not saved["name"].startswith("."):
-                saved["name"] = f"./{saved['name']}"
+            place = Path(os.path.relpath(name, folder)).as_posix()
+            saved["name"] = place if place.startswith(".") else f"./{place}"  # a hub id has no dot in front
         return saved
 
     def _identity(self, role: str) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -132,18 +131,16 @@ def check_no_code(name: str | Path, folder: Path) -> None:
         folder: where its files are.
     """
     for path in sorted(folder.rglob("*config*.json")):
-        config = json.loads(path.read_text(encoding="utf-8"))
-        if entry := next((key for key in _entries(config) if key in ("trust_remote_code", "auto_map")), None):
+        entries = _entries(path)
+        if entry := next((key for key, value in entries if key in ("trust_remote_code", "auto_map") and value), None):
             raise ValueError(
                 f"{name}: {path.name} has an entry {entry!r}, which lets code of that folder run; code of networks is never "
                 "run. Remove the entry if the network works without it, or take another one"
             )
 
 
-def _entries(config) -> Iterator[str]:
-    """The names of all entries that are set, however deep."""
-    for key, value in config.items() if isinstance(config, dict) else enumerate(config):
-        if isinstance(config, dict) and value:
-            yield key
-        if isinstance(value, (dict, list)):
-            yield from _entries(value)
+def _entries(path: Path) -> list[tuple[str, object]]:
+    """Names and values of all entries of a JSON file, however deep."""
+    entries = []
+    json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=lambda pairs: entries.extend(pairs) or dict(pairs))
+    return entries

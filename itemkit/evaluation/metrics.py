@@ -58,7 +58,7 @@ def detection_metrics(label: np.ndarray, score: np.ndarray, threshold: float = 0
     return {metric: float(value) for metric, value in zip(METRICS, values, strict=True)}
 
 
-def unseen_roc_auc(pictures: pd.DataFrame, score: np.ndarray, train_on: Sequence[str]) -> pd.Series:
+def unseen_roc_auc(pictures: pd.DataFrame, score: np.ndarray, train_on: Sequence[str]) -> pd.DataFrame:
     """The ROC AUC of one head against each generator that it was not trained on.
 
     Args:

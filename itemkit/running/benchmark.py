@@ -17,7 +17,6 @@ import pandas as pd
 import spacy
 import torch
 from datasets import Dataset
-from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -27,6 +26,7 @@ from itemkit.captions import Captioner
 from itemkit.data.images import decode_image, encoded_bytes
 from itemkit.detector import dataset_of
 from itemkit.embed import ClipEncoder
+from itemkit.evaluation.metrics import unseen_roc_auc
 from itemkit.head import fit_together, predict
 from itemkit.locate import ObjectLocator
 from itemkit.pipeline import BOX, cut_out, describe, embed, locate
@@ -309,9 +309,8 @@ def _by_sklearn(features: np.ndarray, label: np.ndarray, parts: list, seeds: lis
 
 
 def _unseen(rows: pd.DataFrame, score: np.ndarray, source: str) -> float:
-    others = [name for name in rows["generator"].unique() if name not in ("real", source)]
-    groups = [(rows["split"] == "test") & rows["generator"].isin(["real", other]) for other in others]
-    return np.mean([roc_auc_score(rows["label"][group], score[group]) for group in groups])
+    tested = (rows["split"] == "test").to_numpy()
+    return unseen_roc_auc(rows[tested], score[tested], [source])["roc_auc"].mean()
 
 
 if __name__ == "__main__":

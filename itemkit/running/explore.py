@@ -71,10 +71,8 @@ class PictureExplorer(ipywidgets.VBox):
         }
         self.words = ipywidgets.Text(description="words", layout=wide, continuous_update=False)
         self.again = ipywidgets.Button(description="the captioner's words", layout=ipywidgets.Layout(width="auto"))
-        self.answer, self.figure = (
-            ipywidgets.HTML(),
-            ipywidgets.Image(format="png", layout=ipywidgets.Layout(width="70em")),
-        )
+        self.answer = ipywidgets.HTML()
+        self.figure = ipywidgets.Image(format="png", layout=ipywidgets.Layout(width="70em"))
         rows = ([self.choice, self.upload], list(self.sliders.values()), [self.words, self.again])
         super().__init__([*(ipywidgets.HBox(row) for row in rows), self.answer, self.figure])
         self.upload.observe(self._add, "value")
