@@ -1,4 +1,5 @@
 import io
+import os
 import re
 import warnings
 
@@ -11,7 +12,7 @@ from PIL import Image
 from scipy.fft import dctn
 
 from itemkit.data.cards import DATA_CARDS
-from itemkit.data.images import UnreadableImage
+from itemkit.data.images import UnreadableImage, encoded_bytes
 from itemkit.data.labels import split_of
 from itemkit.data.load import decode_image, image_id, inspect_images, load_images, read_card
 
@@ -417,3 +418,16 @@ def test_perceptual_hash_is_the_sign_of_the_lowest_frequencies():
     assert hashes[0] == np.packbits(low > np.median(low)).tobytes().hex()
     words = [int(digits, 16) for digits in hashes]
     assert (words[0] ^ words[1]).bit_count() <= 4 and (words[0] ^ words[2]).bit_count() > 16
+
+
+def test_only_regular_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # that would be waited for, without an end
+    for path in (tmp_path / "pipe", "/dev/zero", tmp_path):
+        with pytest.raises(UnreadableImage, match="no regular file"):
+            encoded_bytes({"bytes": None, "path": str(path)})
+    for path, reason in (("a\0b", "null byte"), (str(tmp_path / "absent.png"), "No such file")):
+        with pytest.raises(UnreadableImage, match=f"its file cannot be read: .*{reason}"):
+            encoded_bytes({"bytes": None, "path": path})
+    Image.new("RGB", (2, 2)).save(tmp_path / "fine.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "fine.png")  # as the cache of the Hub has them
+    assert encoded_bytes({"bytes": None, "path": str(tmp_path / "link.png")}) == (tmp_path / "fine.png").read_bytes()

@@ -6,6 +6,7 @@ import struct
 import warnings
 from itertools import islice
 from pathlib import Path
+from stat import S_ISREG
 
 import imagehash
 import numpy as np
@@ -40,15 +41,18 @@ def encoded_bytes(image: dict) -> bytes:
     """Return the bytes of a cell of the image column, {"bytes", "path"}: its own, or those of the file it points to.
 
     Raises:
-        UnreadableImage: the file is not there, or may not be read.
+        UnreadableImage: the file is not there, is no regular file, or may not be read.
     """
     if image is None or (image["bytes"] is None and image["path"] is None):
         return b""
     if image["bytes"] is not None:
         return image["bytes"]
+    path = Path(image["path"])
     try:
-        return Path(image["path"]).read_bytes()
-    except OSError as error:
+        if not S_ISREG(path.stat().st_mode):
+            raise OSError(f"{str(path)!r} is no regular file")  # a pipe would be waited for, a device never ends
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
         raise UnreadableImage(f"its file cannot be read: {error}") from error
 
 
