@@ -40,8 +40,9 @@ def leak_audit(files: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         A row for each generator, in order of appearance: generator; n, readable rows of the smaller class; roc_auc;
         low and high, of the lowest and the highest fold; verdict, "healthy" below SUSPECT, "suspect" below LEAK,
         "leak" from there on, but "texture" where aligned files differ in their bytes alone; column, the one of FACTS with
-        the highest ROC AUC of its own, and column_roc_auc; varies, the columns that differ between any two of these files. With fewer than MINIMUM_ROWS rows of a class, or too few
-        content ids to make folds of both classes, verdict is TOO_FEW and no number is given.
+        the highest ROC AUC of its own, and column_roc_auc; varies, the columns that differ between any two of these
+        files. With fewer than MINIMUM_ROWS rows of a class, or too few content ids to make folds of both classes,
+        verdict is TOO_FEW and no number is given.
 
     Raises:
         ValueError: a missing column, or files of several tracks.
