@@ -11,9 +11,21 @@ from PIL import Image
 
 from itemkit.data.choices import check_names
 from itemkit.data.hub import fetch
-from itemkit.network import OPEN_CLIP_FILES, Batches, check_device, damage_named, network_spec
+from itemkit.network import (
+    OPEN_CLIP_FILES,
+    Batches,
+    check_device,
+    check_entries,
+    check_finite,
+    damage_named,
+    network_spec,
+)
 
 RESIZE_MODES = ("own", "squash", "longest", "shortest")
+WEIGHTS = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+)  # which open_clip takes before all others
 PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 
@@ -95,10 +107,10 @@ class ClipEncoder:
 
         check_device(self.device)
         folder = fetch(self.name, self.revision, patterns=OPEN_CLIP_FILES)
-        if not list(folder.glob("open_clip*model.safetensors")):  # open_clip would go on to a pickle
-            raise FileNotFoundError(f"{self.name} has no open_clip_model.safetensors")
+        if not any((folder / name).is_file() for name in WEIGHTS):  # open_clip would go on to a pickle
+            raise FileNotFoundError(f"{self.name} has no {' or '.join(WEIGHTS)}")
+        check_entries(self.name, folder)
         check_activation(self.name, folder)
-        check_no_code(self.name, folder)
         source = f"local-dir:{folder.resolve()}"
         with damage_named(folder):
             network, preprocess = open_clip.create_model_from_pretrained(
@@ -107,6 +119,7 @@ class ClipEncoder:
                 device=self.device,
                 image_resize_mode=None if self.resize_mode == "own" else self.resize_mode,
             )
+        check_finite(self.name, network)
         return network.eval(), preprocess, open_clip.get_tokenizer(source)  # open_clip hands it over in train mode
 
 
@@ -121,26 +134,3 @@ def check_activation(name: str | Path, folder: Path) -> None:
             f"{name} holds weights of OpenAI, but its open_clip_config.json does not set quick_gelu; they were trained "
             'with it. Take another repository, or a copy with `"quick_gelu": true` in model_cfg'
         )
-
-
-def check_no_code(name: str | Path, folder: Path) -> None:
-    """Raise a ValueError if a configuration in the folder asks for code of its own: open_clip would hand that on, and run it.
-
-    Args:
-        name: of the network, for the message.
-        folder: where its files are.
-    """
-    for path in sorted(folder.rglob("*config*.json")):
-        entries = _entries(path)
-        if entry := next((key for key, value in entries if key in ("trust_remote_code", "auto_map") and value), None):
-            raise ValueError(
-                f"{name}: {path.name} has an entry {entry!r}, which lets code of that folder run; code of networks is never "
-                "run. Remove the entry if the network works without it, or take another one"
-            )
-
-
-def _entries(path: Path) -> list[tuple[str, object]]:
-    """Names and values of all entries of a JSON file, however deep."""
-    entries = []
-    json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=lambda pairs: entries.extend(pairs) or dict(pairs))
-    return entries

@@ -13,6 +13,8 @@ from torch.func import functional_call
 from torch.nn.functional import binary_cross_entropy_with_logits, pad
 from torch.nn.utils import parameters_to_vector
 
+from itemkit.network import check_finite
+
 
 class MLPHead(
     nn.Module,
@@ -25,7 +27,8 @@ class MLPHead(
     """Features to the logit of being generated; the standardisation is part of the saved weights.
 
     `save_pretrained(folder)` and `push_to_hub(name)` write config.json, model.safetensors and a model card;
-    `from_pretrained(folder or name)` reads them, safetensors only, and raises RuntimeError where they do not fit.
+    `from_pretrained(folder or name)` reads them, safetensors only, and raises RuntimeError where they do not fit,
+    ValueError where one is not finite.
 
     Args:
         in_features: F, the width of the features.
@@ -67,6 +70,7 @@ class MLPHead(
         path = folder / _WEIGHTS if folder.is_dir() else hf_hub_download(model_id, _WEIGHTS, **hub)
         head = cls(**options)
         load_model(head, path, strict=True, device=map_location)
+        check_finite(model_id, head)
         return head.eval()
 
 

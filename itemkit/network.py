@@ -4,6 +4,7 @@ The only module that the leaves `captions`, `locate` and `embed` share: one plac
 """
 
 import hashlib
+import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,19 @@ SLOW_ON_PILLOW = ("owlv2",)  # whose processor takes 0.3 s for a picture there, 
 # The files of a hub id that are fetched: no pickled weights, no code.
 TRANSFORMERS_FILES = ["*.json", "*.txt", "*.safetensors"]
 OPEN_CLIP_FILES = ["open_clip*.json", "open_clip*.safetensors", "*token*", "vocab*", "merges.txt", "spiece.model"]
+
+# Entries of a configuration by which a library would run code, or read or ask for something outside the folder.
+CODE = ("trust_remote_code", "auto_map")
+OUTSIDE = ("hf_model_name", "base_model_name_or_path", "backbone", "use_pretrained_backbone")
+OUTSIDE_AS_PATH = (
+    "timm_model_name",
+    "attn_implementation",
+    "_attn_implementation",
+    "vocab_file",
+    "merges_file",
+    "spm_file",
+)
+TOKENIZER_SETTINGS = {"clean", "strip_sep_token", "language"}  # of open_clip that are only settings
 
 
 def network_digest(name: str | Path, revision: str | None = None) -> str:
@@ -120,6 +134,59 @@ def check_device(device: str) -> None:
         ) from None
 
 
+def check_entries(name: str | Path, folder: Path, code: bool = True) -> None:
+    """Refuse a folder whose configurations would let a library run code, or read or ask for what is outside the folder.
+
+    Args:
+        name: of the network, for the message.
+        folder: where its files are.
+        code: whether to refuse entries that ask for code, too: the library is not told otherwise.
+
+    Raises:
+        ValueError: naming the file and its entry; or a file is no JSON.
+    """
+    for path in sorted([*folder.rglob("*config*.json"), *folder.rglob("*.index.json")]):
+        for entry, value in _entries(path):
+            if code and entry in CODE and value:
+                raise ValueError(
+                    f"{name}: {path.name} has an entry {entry!r}, which lets code of that folder run; code of networks is "
+                    "never run. Remove the entry if the network works without it, or take another one"
+                )
+            if _leads_outside(entry, value) or (path.name.endswith(".index.json") and _is_place(value)):
+                raise ValueError(
+                    f"{name}: {path.name} has an entry {entry!r} of {value!r}, which lets a library read or ask for more "
+                    "than that folder; nothing else is read. Take a network that is complete in itself"
+                )
+
+
+def _leads_outside(entry: str, value: object) -> bool:
+    if entry == "tokenizer_kwargs":
+        return not isinstance(value, dict) or not TOKENIZER_SETTINGS.issuperset(value)
+    return bool(entry in OUTSIDE and value) or (entry in OUTSIDE_AS_PATH and _is_place(value))
+
+
+def _is_place(value: object) -> bool:
+    """Whether a value is more than a name: a path, a hub id, an address."""
+    return isinstance(value, str) and any(mark in value for mark in "/\\:")
+
+
+def _entries(path: Path) -> list[tuple[str, object]]:
+    """Names and values of all entries of a JSON file, however deep."""
+    entries = []
+    try:
+        json.loads(path.read_bytes(), object_pairs_hook=lambda pairs: entries.extend(pairs) or dict(pairs))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON ({error}); fetch it anew") from None
+    return entries
+
+
+def check_finite(name: str | Path, network) -> None:
+    """Raise a ValueError if a weight of a torch module is NaN or infinite: all that it computes would be."""
+    for entry, weights in network.state_dict().items():
+        if weights.is_floating_point() and not weights.isfinite().all():
+            raise ValueError(f"{name} has weights that are not finite, the first in {entry}; fetch or train it anew")
+
+
 @contextmanager
 def damage_named(folder: Path) -> Iterator[None]:
     """Turn what safetensors says of a file that is cut short into a ValueError that names it and the remedy."""
@@ -147,8 +214,8 @@ def load_network(auto_class: str, name: str | Path, revision: str | None, device
         HubError: it is not here and cannot be fetched; the message says what to do.
         FileNotFoundError: it has no safetensors file.
         OSError: the folder holds no network.
-        ValueError: no such device; or the file is cut short, or lacks weights, which transformers would fill with
-            random numbers.
+        ValueError: no such device; a configuration that leads out of the folder; or the file is cut short, has weights that
+            are not finite, or lacks some, which transformers would fill with random numbers.
     """
     import torch
     import transformers
@@ -161,6 +228,7 @@ def load_network(auto_class: str, name: str | Path, revision: str | None, device
             "formats, which may run code, are never loaded; on the hub a converted copy often waits as a pull request: "
             "give the 40 digits of its commit as the revision"
         )
+    check_entries(name, folder, code=False)  # since transformers is told to run none
     family = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type
     backend = "torchvision" if family in SLOW_ON_PILLOW else "pil"
     processor = transformers.AutoProcessor.from_pretrained(folder, backend=backend, trust_remote_code=False)
@@ -171,4 +239,5 @@ def load_network(auto_class: str, name: str | Path, revision: str | None, device
         )
     if report["missing_keys"]:
         raise ValueError(f"{name} lacks weights: {', '.join(sorted(report['missing_keys']))}")
+    check_finite(name, network)
     return processor, network.eval().to(device)

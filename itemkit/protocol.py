@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import safetensors.torch
+import torch
 from tqdm.auto import tqdm
 
-from itemkit.data.files import whole
 from itemkit.head import MLPHead, fit_together, predict
-from itemkit.store import digest
+from itemkit.store import keep, kept
 
+EPOCH = ("epoch", "training_loss", "validation_loss")  # of a head's history
 VERSION = {"version": 2}  # in the key of each kept head: raise it when head.fit_together changes its numbers
 
 
@@ -97,19 +99,30 @@ def train(
     Raises:
         ValueError: as head.fit_together.
     """
-    folders = []
+    folder, specs = Path(cache, "heads"), []
     for learnt, held_out, seed in zip(training, validation, seeds, strict=True):
         arrays = [np.ascontiguousarray(array[rows]) for rows in (learnt, held_out) for array in (features, label)]
         named = [hashlib.sha256(array.tobytes()).hexdigest() for array in arrays]
-        key = digest(VERSION | {"rows": named, "seed": int(seed), "hidden": hidden})
-        folders.append(Path(cache, "heads", key))
-    new = [place for place, folder in enumerate(folders) if not folder.exists()]
+        specs.append(VERSION | {"rows": named, "seed": int(seed), "hidden": hidden})
+    contents = [kept(folder, spec, ".safetensors") for spec in specs]
+    new = [place for place, content in enumerate(contents) if content is None]
     lacking = [[values[place] for place in new] for values in (training, validation, seeds)]
     for place, head in zip(new, fit_together(features, label, *lacking, hidden=hidden), strict=True):
-        with whole(folders[place]) as part:
-            head.save_pretrained(part)
-            pd.DataFrame(head.history).to_csv(part / "history.csv", index=False)
-    heads = [MLPHead.from_pretrained(folder) for folder in folders]
-    for head, folder in zip(heads, folders, strict=True):
-        head.history = pd.read_csv(folder / "history.csv").to_dict("records")
-    return heads
+        contents[place] = keep(folder, specs[place], ".safetensors", _packed(head))
+    return [_unpacked(content) for content in contents]
+
+
+def _packed(head: MLPHead) -> bytes:
+    """A head with its history, as the bytes of one file."""
+    history = torch.tensor([list(epoch.values()) for epoch in head.history], dtype=torch.float64)  # (epochs, 3)
+    return safetensors.torch.save(head.state_dict() | {"history": history})
+
+
+def _unpacked(content: bytes) -> MLPHead:
+    weights = safetensors.torch.load(content)
+    history = weights.pop("history").tolist()
+    hidden, in_features = weights["layers.0.weight"].shape
+    head = MLPHead(in_features, hidden)
+    head.load_state_dict(weights)
+    head.history = [dict(zip(EPOCH, (int(epoch), *losses), strict=True)) for epoch, *losses in history]
+    return head.eval()

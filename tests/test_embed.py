@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import pickle
 import shutil
 
 import numpy as np
@@ -97,25 +98,90 @@ def test_missing_weights_are_an_error(tiny_clip, tmp_path):
         ClipEncoder(copy).images(PICTURES)
 
 
+def with_entry(folder, file, path, value):
+    """Set one entry of a JSON file, made if absent: path is a list of keys."""
+    config = json.loads((folder / file).read_text()) if (folder / file).exists() else {}
+    inner = config
+    for key in path[:-1]:
+        inner = inner.setdefault(key, {})
+    inner[path[-1]] = value
+    (folder / file).write_text(json.dumps(config))
+    return folder
+
+
+TEXT, VISION = ["model_cfg", "text_cfg"], ["model_cfg", "vision_cfg"]
+
+
 @pytest.mark.parametrize(
-    ("file", "entry", "value"),
+    ("file", "path", "value"),
     [
-        ("open_clip_config.json", "model_cfg", {"text_cfg": {"tokenizer_kwargs": {"trust_remote_code": True}}}),
-        ("tokenizer_config.json", "auto_map", {"AutoTokenizer": ["evil.Tokenizer", None]}),
+        ("open_clip_config.json", [*TEXT, "tokenizer_kwargs", "trust_remote_code"], True),
+        ("tokenizer_config.json", ["auto_map"], {"AutoTokenizer": ["evil.Tokenizer", None]}),
     ],
 )
 def test_a_folder_that_asks_for_its_own_code_is_refused_before_a_library_sees_it(
-    tiny_clip, tmp_path, file, entry, value
+    tiny_clip, tmp_path, file, path, value
 ):
-    folder = shutil.copytree(tiny_clip, tmp_path / "clip")
-    config = json.loads((folder / file).read_text())
-    merged = config.get(entry, {}) | value if isinstance(value, dict) else value
-    if entry == "model_cfg":
-        merged["text_cfg"] = config["model_cfg"]["text_cfg"] | value["text_cfg"]
-    (folder / file).write_text(json.dumps(config | {entry: merged}))
+    folder = with_entry(shutil.copytree(tiny_clip, tmp_path / "clip"), file, path, value)
     (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     with pytest.raises(
         ValueError, match=f"{file} has an entry '(trust_remote_code|auto_map)', which lets code of that"
     ):
         ClipEncoder(folder).texts(["a car"])
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "path", "value"),
+    [
+        ("open_clip_config.json", [*TEXT, "hf_model_name"], "someone/text-tower"),
+        ("open_clip_config.json", [*VISION, "timm_model_name"], "hf_hub:someone/image-tower"),
+        ("open_clip_config.json", [*VISION, "timm_model_name"], "local-dir:elsewhere"),
+        ("open_clip_config.json", [*TEXT, "tokenizer_kwargs", "tokenizer_file"], "elsewhere.json"),
+        ("open_clip_config.json", [*TEXT, "tokenizer_kwargs"], ["trust_remote_code"]),
+        ("adapter_config.json", ["base_model_name_or_path"], "someone/network"),
+        ("tokenizer_config.json", ["vocab_file"], "/etc/passwd"),
+        ("config.json", ["attn_implementation"], "someone/kernel"),
+        ("config.json", ["inner", "backbone"], "resnet50"),
+        ("model.safetensors.index.json", ["weight_map", "weight"], "../elsewhere.safetensors"),
+    ],
+)
+def test_a_folder_that_leads_out_of_itself_is_refused_and_nobody_is_asked(tiny_clip, tmp_path, file, path, value, hub):
+    folder = with_entry(shutil.copytree(tiny_clip, tmp_path / "clip"), file, path, value)
+    with pytest.raises(ValueError, match=f"{file} has an entry .* which lets a library read or ask for more"):
+        ClipEncoder(folder).texts(["a car"])
+    assert hub.asked == []
+
+
+def test_what_published_folders_say_besides_is_no_reason_to_refuse_them(tiny_clip, tmp_path):
+    folder = shutil.copytree(tiny_clip, tmp_path / "clip")
+    with_entry(folder, "tokenizer_config.json", ["special_tokens_map_file"], "/home/someone/special_tokens_map.json")
+    with_entry(folder, "tokenizer_config.json", ["name_or_path"], "someone/tokenizer")
+    with_entry(
+        folder, "open_clip_config.json", [*TEXT, "hf_tokenizer_name"], "someone/tokenizer"
+    )  # open_clip takes ours
+    with_entry(folder, "config.json", ["backbone"], None)
+    np.testing.assert_array_equal(ClipEncoder(folder).texts(TEXTS), ClipEncoder(tiny_clip).texts(TEXTS))
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe{}", b'{"a":' * 100_000])
+def test_a_configuration_that_is_no_json_is_named(tiny_clip, tmp_path, content):
+    folder = shutil.copytree(tiny_clip, tmp_path / "clip")
+    (folder / "open_clip_config.json").write_bytes(content)
+    with pytest.raises(ValueError, match="open_clip_config.json is no JSON .* fetch it anew"):
+        ClipEncoder(folder).texts(["a car"])
+
+
+def test_a_pickle_beside_a_safetensors_file_of_another_name_is_not_loaded(tiny_clip, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return open, (str(tmp_path / "ran"), "w")
+
+    folder = shutil.copytree(tiny_clip, tmp_path / "clip")
+    (folder / "open_clip_model.safetensors").rename(folder / "open_clip_decoy_model.safetensors")
+    (folder / "open_clip_pytorch_model.bin").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(FileNotFoundError, match="has no open_clip_model.safetensors or open_clip_pytorch"):
+        ClipEncoder(folder).texts(["a car"])
+    (folder / "open_clip_decoy_model.safetensors").rename(folder / "open_clip_pytorch_model.safetensors")
+    np.testing.assert_array_equal(ClipEncoder(folder).texts(TEXTS), ClipEncoder(tiny_clip).texts(TEXTS))
     assert not (tmp_path / "ran").exists()

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import make_picture
+from safetensors.torch import load_file, save_file
 
 from itemkit.captions import Captioner
 from itemkit.embed import ClipEncoder, check_activation
+from itemkit.head import MLPHead
 from itemkit.locate import ObjectLocator
 from itemkit.network import Batches, check_device, is_out_of_memory, network_spec
 
@@ -146,6 +148,42 @@ def test_weights_that_are_cut_short_are_named(kind, request, tmp_path):
         ValueError, match="the weights in .*copy are damaged .*; remove them, and they are fetched anew"
     ):
         Captioner(copy)(PICTURES) if kind == "tiny_captioner" else ClipEncoder(copy).images(PICTURES)
+
+
+NETWORKS = {
+    "tiny_captioner": lambda folder: Captioner(folder)(PICTURES),
+    "tiny_detector": lambda folder: ObjectLocator(folder)(PICTURES, [["car"]] * len(PICTURES)),
+    "tiny_clip": lambda folder: ClipEncoder(folder).images(PICTURES),
+    "head": lambda folder: MLPHead.from_pretrained(folder),
+}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_weights_that_are_not_finite_are_refused(kind, value, request, tmp_path):
+    if kind == "head":
+        MLPHead(4).save_pretrained(tmp_path / "copy")
+    else:
+        shutil.copytree(request.getfixturevalue(kind), tmp_path / "copy")
+    (path,) = (tmp_path / "copy").glob("*.safetensors")
+    weights = load_file(path)
+    name = [name for name, tensor in weights.items() if tensor.is_floating_point()][-1]
+    weights[name].view(-1)[-1] = value
+    save_file(weights, path, {"format": "pt"})
+    with pytest.raises(
+        ValueError, match="copy has weights that are not finite, the first in .*; fetch or train it anew"
+    ):
+        NETWORKS[kind](tmp_path / "copy")
+
+
+def test_a_transformers_folder_that_leads_out_of_itself_is_refused(tiny_captioner, tmp_path, hub):
+    copy = shutil.copytree(tiny_captioner, tmp_path / "copy")
+    (copy / "adapter_config.json").write_text('{"base_model_name_or_path": "someone/network"}')
+    with pytest.raises(
+        ValueError, match="adapter_config.json has an entry 'base_model_name_or_path' of 'someone/network'"
+    ):
+        Captioner(copy)(PICTURES)
+    assert hub.asked == []
 
 
 def test_number_type_and_device_are_part_of_the_key_and_the_batch_size_in_half_precision(tiny_clip):

@@ -1,5 +1,11 @@
+import hashlib
+import io
+import json
+import os
+import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -7,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from itemkit.data.files import clear_parts, whole
 from itemkit.store import cached, digest
 
 TABLE = pd.DataFrame({"image_id": ["a", "b"], "vector": [np.ones(3, np.float32), np.zeros(3, np.float32)]})
@@ -30,7 +37,7 @@ def test_a_table_is_built_once_and_reads_the_same(tmp_path):
     second = cached(tmp_path, SPEC, forbidden)
     pd.testing.assert_frame_equal(first, second)
     pd.testing.assert_frame_equal(first, TABLE)
-    assert [path.name for path in tmp_path.iterdir()] == [f"{digest(SPEC)}.parquet"]
+    assert [path.name.split("-")[0] for path in tmp_path.iterdir()] == [digest(SPEC)]
 
 
 def test_another_spec_is_another_table(tmp_path):
@@ -38,26 +45,91 @@ def test_another_spec_is_another_table(tmp_path):
     assert len(cached(tmp_path, SPEC | {"threshold": 0.2}, lambda: TABLE[:1])) == 1
 
 
-def test_the_spec_is_in_the_file_and_is_checked(tmp_path):
+def name_of(spec, content):
+    total = hashlib.sha256(json.dumps(spec, sort_keys=True, separators=(",", ":")).encode() + b"\0" + content)
+    return f"{digest(spec)}-{total.hexdigest()[:16]}.parquet"
+
+
+def test_the_name_holds_a_checksum_of_spec_and_content_and_the_file_its_spec(tmp_path):
     cached(tmp_path, SPEC, lambda: TABLE)
-    path = tmp_path / f"{digest(SPEC)}.parquet"
+    (path,) = tmp_path.iterdir()
+    assert path.name == name_of(SPEC, path.read_bytes())
     assert pq.read_schema(path).metadata[b"itemkit"] == b'{"network":"sha256:0","threshold":0.1}'
-    pq.write_table(pa.table({"x": [1]}), path)
-    with pytest.raises(ValueError, match="was not built from the spec.*remove this file"):
-        cached(tmp_path, SPEC, forbidden)
 
 
-def test_a_damaged_file_is_named_and_kept(tmp_path):
+def flipped(path, place):
+    content = bytearray(path.read_bytes())
+    content[place // 8] ^= 1 << place % 8
+    return bytes(content)
+
+
+def test_whichever_bit_of_a_file_is_flipped_it_is_set_aside_and_built_anew(tmp_path, capsys):
     cached(tmp_path, SPEC, lambda: TABLE)
-    path = tmp_path / f"{digest(SPEC)}.parquet"
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(ValueError, match=f"{path.name} is damaged"):
-        cached(tmp_path, SPEC, forbidden)
-    assert path.exists()
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    for place in np.random.default_rng(0).integers(0, 8 * len(whole), 200).tolist():
+        path.write_bytes(damaged := flipped(path, place))
+        pd.testing.assert_frame_equal(cached(tmp_path, SPEC, lambda: TABLE), TABLE)
+        said = capsys.readouterr().out
+        assert said == f"{path} is not as it was written; it is set aside as {path.name}.damaged and built anew\n"
+        assert path.read_bytes() == whole and path.with_name(f"{path.name}.damaged").read_bytes() == damaged
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def fewer_rows(path, other):
+    return table_bytes(pq.read_table(path).slice(0, 1))
+
+
+def another_schema(path, other):
+    return table_bytes(pa.table({"x": [1]}).replace_schema_metadata(pq.read_schema(path).metadata))
+
+
+def table_bytes(table):
+    pq.write_table(table, file := io.BytesIO())
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        fewer_rows,
+        another_schema,
+        lambda path, other: other.read_bytes(),
+        lambda path, other: path.read_bytes()[:-20],
+        lambda path, other: b"",
+        lambda path, other: path.read_bytes() + b"\0",
+    ],
+)
+def test_a_foreign_or_partial_file_under_the_right_name_is_not_believed(tmp_path, change, capsys):
+    cached(tmp_path / "others", SPEC | {"threshold": 0.2}, lambda: TABLE[::-1])
+    cached(tmp_path / "ours", SPEC, lambda: TABLE)
+    (path,), (other,) = (tmp_path / "ours").iterdir(), (tmp_path / "others").iterdir()
+    path.write_bytes(change(path, other))
+    pd.testing.assert_frame_equal(cached(tmp_path / "ours", SPEC, lambda: TABLE), TABLE)
+    assert "set aside" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(cached(tmp_path / "ours", SPEC, forbidden), TABLE)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_file_of_another_spec_is_not_believed_under_the_name_of_ours(tmp_path):
+    cached(tmp_path, SPEC | {"threshold": 0.2}, lambda: TABLE[:1])
+    (other,) = tmp_path.iterdir()
+    renamed = other.rename(tmp_path / f"{digest(SPEC)}-{other.name.split('-')[1]}")  # its checksum and all
+    assert len(cached(tmp_path, SPEC, lambda: TABLE)) == 2
+    assert renamed.with_name(f"{renamed.name}.damaged").exists()
+
+
+def test_two_that_write_at_once_leave_one_file(tmp_path):
+    def build():  # while another process does the same
+        cached(tmp_path, SPEC, lambda: TABLE)
+        return TABLE
+
+    pd.testing.assert_frame_equal(cached(tmp_path, SPEC, build), TABLE)
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_partial_file_is_never_read_nor_deleted(tmp_path):
-    part = tmp_path / f"{digest(SPEC)}.parquet.0123.part"
+    part = tmp_path / f"{digest(SPEC)}-0123456789abcdef.parquet.0123.part"
     part.write_bytes(b"PAR1 half a table")
     pd.testing.assert_frame_equal(cached(tmp_path, SPEC, lambda: TABLE), TABLE)
     assert part.read_bytes() == b"PAR1 half a table"
@@ -71,3 +143,32 @@ def test_a_failing_build_leaves_nothing(tmp_path):
 
 def test_a_folder_name_with_an_equals_sign_adds_no_column(tmp_path):
     assert list(cached(tmp_path / "run=1", SPEC, lambda: TABLE).columns) == ["image_id", "vector"]
+
+
+KILLED = """
+import os, sys
+from itemkit.data.files import whole
+with whole(sys.argv[1]) as part:
+    part.write_text("half of it")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_dead_processes_were_writing_is_cleared_away_and_nothing_else(tmp_path):
+    (tmp_path / "inner").mkdir()
+    subprocess.run([sys.executable, "-c", KILLED, tmp_path / "inner" / "table-1.csv"], check=False)
+    (left,) = (tmp_path / "inner").iterdir()
+    assert left.name.startswith(f"table-1.csv.{socket.gethostname()}-") and left.name.endswith(".part")
+    dead = left.name.split("-")[-2]
+    folder = left.with_name(left.name.replace("table-1", "head"))
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    kept = [f"a.{socket.gethostname()}-{os.getpid()}-0.part", f"a.other-host-{dead}-0.part", "a.0123.part", "a.csv"]
+    for name in [*kept, "old.part"]:
+        (tmp_path / name).write_text("")
+    os.utime(tmp_path / "old.part", (time.time() - 90_000,) * 2)
+    with whole(tmp_path / "now.csv") as part:
+        part.write_text("")
+        clear_parts(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "inner", "now.csv"])
+    assert not list((tmp_path / "inner").iterdir())

@@ -2,10 +2,14 @@
 
 import os
 import shutil
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
+
+DAY = 86_400  # seconds: no file takes as long to write
 
 
 @contextmanager
@@ -17,7 +21,7 @@ def whole(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{uuid4().hex}.part")
+    part = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}-{uuid4().hex}.part")
     try:
         yield part
         if part.is_file():
@@ -26,6 +30,29 @@ def whole(path: str | Path) -> Iterator[Path]:
         if not (part.is_dir() and path.is_dir()):
             os.replace(part, path)
     finally:
-        if part.is_dir():
-            shutil.rmtree(part)
-        part.unlink(missing_ok=True)
+        _remove(part)
+
+
+def clear_parts(folder: str | Path) -> None:
+    """Remove what was being written below `folder` by processes of this machine that are dead, or more than a day ago."""
+    for part in Path(folder).rglob("*.part"):
+        host, _, process = part.name.removesuffix(".part").rpartition("-")[0].rpartition("-")
+        dead = host.endswith(f".{socket.gethostname()}") and process.isdigit() and not _is_alive(int(process))
+        if dead or time.time() - part.stat().st_mtime > DAY:
+            _remove(part)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import yaml
 from filelock import FileLock, Timeout
 
+from itemkit.data.files import clear_parts
 from itemkit.paper.notebooks import PLAIN, STEPS, NotebookError, declared, imported
 from itemkit.running.values import check_value
 
@@ -277,6 +278,8 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False) -> Path:
     everything, left_out = all_values(steps), {}
     ready(everything, root)
     with locked(results), closing(warm_kernels([notebook for notebook, _ in steps])) as kernels:
+        for folder in (results, root / "notebooks" / str(everything.get("cache", results))):
+            clear_parts(folder)  # of a run that was killed
         for number, (notebook, parameters) in enumerate(steps, start=1):
             if make_reference and number == len(steps):
                 forget(results, [notebook.stem])  # what an earlier run noted of it
