@@ -282,7 +282,7 @@ def test_a_part_without_what_is_sought_is_left_after_some_files(tmp_path, monkey
     ]
     datasets.Dataset.from_list(rows).to_parquet(tmp_path / "data" / "test-00000-of-00001.parquet")
     read = Counter()
-    monkeypatch.setattr(stream, "_encoded", lambda value: read.update(["rows"]) or {"bytes": value, "path": None})
+    monkeypatch.setattr(stream, "_encoded", lambda value, card: read.update(["rows"]) or {"bytes": value, "path": None})
     table = facts(load_images(card, limit=4))
     assert set(table.generator[table.split == "test"]) == set(SOURCES)
     assert set(table.generator[table.split == "train"]) == {"real", "sd21"}

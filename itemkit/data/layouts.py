@@ -17,6 +17,7 @@ from itemkit.data.choices import check_names
 from itemkit.data.hub import HubError, explained, fetch, is_commit, local_folder
 from itemkit.data.images import UnreadableImage, encoded_bytes, image_id, middle_frame
 from itemkit.data.labels import generator_names, generator_of, label_values, part_splits, split_of
+from itemkit.data.places import check_data_files, members_as_bytes, placed
 from itemkit.data.stream import first_rows
 
 STREAM = 1  # raise it when first_rows changes its result: the library cannot see that and would keep the old one
@@ -45,7 +46,7 @@ def read_rows(card: Card, generators: list[str], limit: int | None) -> Rows:
         raise ValueError(f"{where} has revision {card.revision!r}; pin(card, cache) looks up the newest and keeps it")
     if card.streamed and limit is None:
         raise ValueError(f"{where} is too large to be downloaded; give a limit, e.g. 100, and no more is read")
-    with _damage_named(where):
+    with _damage_named(where), members_as_bytes():
         if card.layout == "folder":
             return _read_folder(card, generators)
         if card.is_streamed(limit) and (card.streamed or not _is_here(card)):
@@ -89,6 +90,7 @@ def _sizes_and_times(card: Card) -> str:
 
 def _stream(card: Card, sources: tuple[str, ...], limit: int, version: int, files: str) -> Iterator[dict]:
     place, revision = (str(card.folder), None) if card.is_local else (card.repo, card.revision)
+    check_data_files(card, card.folder if card.is_local else None)
     print(f"reading the first {limit} of each split: {card.summary}", flush=True)
     with explained(card.repo, "dataset", card.revision):
         parts = datasets.load_dataset(place, card.configuration, revision=revision, streaming=True)
@@ -105,11 +107,12 @@ def _read_tables(card: Card) -> Rows:
         if not _is_here(card):
             print(f"fetching {card.summary}", flush=True)
         folder = fetch(card.repo, card.revision, "dataset")
+    check_data_files(card, folder)
     if cache and glob.has_magic(str(folder)):
         folder = _linked(folder, cache / "files")
     parts = datasets.load_dataset(str(folder), card.configuration, cache_dir=cache and str(cache))
     read, splits = _read_wide if card.layout == "wide" else _read_long, part_splits(card, list(parts))
-    rows = [one for name, part in parts.items() for one in read(card, part, splits.get(name))]
+    rows = [one for name, part in parts.items() for one in read(card, part, splits.get(name), folder)]
     images, facts = zip(*rows, strict=True)
     return datasets.concatenate_datasets(images), pd.concat(facts, ignore_index=True)
 
@@ -124,9 +127,9 @@ def _linked(folder: Path, place: Path) -> Path:
     return place
 
 
-def _read_long(card: Card, part: datasets.Dataset, split: str | None) -> list[Rows]:
+def _read_long(card: Card, part: datasets.Dataset, split: str | None, folder: Path) -> list[Rows]:
     """One row for each image."""
-    images = _images(card, part, card.columns["image"])
+    images = _images(card, part, card.columns["image"], folder)
     facts = _facts(card, part, images, split)
     names = generator_names(card, part.features.get(card.columns["generator"]))
     values = facts["generator"].where(facts["generator"].notna(), None).tolist()
@@ -139,9 +142,9 @@ def _read_long(card: Card, part: datasets.Dataset, split: str | None) -> list[Ro
     return [(images, _labelled(facts.assign(generator=sources)))]
 
 
-def _read_wide(card: Card, part: datasets.Dataset, split: str | None) -> list[Rows]:
+def _read_wide(card: Card, part: datasets.Dataset, split: str | None, folder: Path) -> list[Rows]:
     """One column for the real images and one for each generator."""
-    columns = {name: _images(card, part, column) for name, column in card.values.items()}
+    columns = {name: _images(card, part, column, folder) for name, column in card.values.items()}
     facts = _facts(card, part, columns["real"], split)
     return [(images, _labelled(facts.assign(generator=name))) for name, images in columns.items()]
 
@@ -225,27 +228,11 @@ def _read_metadata(path: Path, files: pd.Index, others: set[str]) -> pd.DataFram
     return table.set_index(named).reindex(columns=columns).astype(str).replace("nan", None)
 
 
-def _images(card: Card, part: datasets.Dataset, column: str) -> datasets.Dataset:
+def _images(card: Card, part: datasets.Dataset, column: str, folder: Path) -> datasets.Dataset:
     check_names(f"column of card {card.name}:", [column], part.column_names)
     images = part.select_columns([column]).rename_columns({column: "image"})
-    if isinstance(images.features["image"], datasets.Value) and images.features["image"].dtype in (
-        "string",
-        "large_string",
-    ):
-        folder = str(card.folder) if card.is_local else ""
-        images = images.map(_from_card, fn_kwargs={"folder": folder, "card": card.name}, desc="paths")
     kind = datasets.Video if isinstance(part.features[column], datasets.Video) else datasets.Image
-    return images.cast_column("image", kind(decode=False))
-
-
-def _from_card(row: dict, folder: str, card: str) -> dict:
-    """The path of a picture, which a table gives as seen from the card."""
-    path = row["image"] or ""
-    if "://" in path:
-        raise ValueError(
-            f"card {card}: the column of images holds addresses such as {path}; download them, and give paths"
-        )
-    return {"image": os.path.join(folder, path) if path else None}
+    return placed(card, images.cast_column("image", kind(decode=False)), folder)
 
 
 def identified(card: Card, images: datasets.Dataset) -> datasets.Dataset:

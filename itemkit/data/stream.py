@@ -12,6 +12,7 @@ from itemkit.data.cards import SPLITS, Card
 from itemkit.data.choices import check_names
 from itemkit.data.images import encoded_bytes, image_id
 from itemkit.data.labels import generator_names, generator_of, part_splits, split_of
+from itemkit.data.places import place_in_stream
 
 FILES = 64  # of a part, that are looked into: more would be a download
 IDLE = 200  # rows of a file in a row that give nothing new, after which it is left
@@ -96,25 +97,30 @@ def _files(part: IterableDataset, card: Card) -> Iterator[IterableDataset]:
 def _wide(row: dict, card: Card, sources: tuple[str, ...]) -> Iterator[dict]:
     content = str(row[card.columns["content_id"]])
     for source in sources:
-        yield {"image": _encoded(row[card.values[source]]), "generator": source, "content_id": content}
+        yield {"image": _encoded(row[card.values[source]], card), "generator": source, "content_id": content}
 
 
 def _long(row: dict, card: Card, sources: tuple[str, ...], names: dict) -> Iterator[dict]:
     label = row[card.columns["label"]] if "label" in card.columns else None
     source = generator_of(card, names, row[card.columns["generator"]], label)
     if source in sources:
-        image = _encoded(row[card.columns["image"]])
+        image = _encoded(row[card.columns["image"]], card)
         content = str(row[card.columns["content_id"]]) if card.has_contents else image_id(encoded_bytes(image))
         yield {"image": image, "generator": source, "content_id": content}
 
 
-def _encoded(cell: dict | bytes | None) -> dict:
-    """A cell of the image column with its bytes, wherever it points to."""
+def _encoded(cell: dict | bytes | str | None, card: Card) -> dict:
+    """A cell of the image column with its bytes, wherever in the data set it points to."""
+    if isinstance(cell, str):
+        cell = {"bytes": None, "path": cell}
     if not isinstance(cell, dict):
         return {"bytes": cell, "path": None}
     if cell["bytes"] is None and cell["path"]:
-        with fsspec.open(cell["path"]) as file:
-            return {"bytes": file.read(), "path": None}
+        try:
+            with fsspec.open(place_in_stream(cell["path"], card)) as file:
+                return {"bytes": file.read(), "path": None}
+        except FileNotFoundError:  # as where nothing is streamed, the row stays, with what is said of its file
+            return {"bytes": None, "path": cell["path"]}
     return {"bytes": cell["bytes"], "path": None}
 
 
