@@ -6,6 +6,7 @@ cache (None) the networks' stages keep nothing.
 """
 
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,11 +20,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from datasets import Dataset, Features, Value
+from datasets.config import HF_DATASETS_CACHE
 from PIL import Image
 from tqdm.auto import tqdm
 
 from itemkit.captions import Captioner, object_phrases
-from itemkit.data.images import UnreadableImage, decode_image, encoded_bytes, image_id, inspect_images
+from itemkit.data.images import (
+    UnreadableImage,
+    decode_image,
+    encoded_bytes,
+    image_id,
+    inspect_images,
+    pixel_count,
+)
 from itemkit.data.perturb import perturb
 from itemkit.embed import ClipEncoder
 from itemkit.locate import ObjectLocator
@@ -36,6 +45,7 @@ VERSION = {"version": 1}  # in every key: raise it when the code of a stage chan
 BOX = ["x0", "y0", "x1", "y1"]
 DECODERS = min(8, os.cpu_count() or 1)  # threads: Pillow lets others work while it decodes
 AHEAD = 2  # batches that are decoded while another is used
+PIXELS = 2**26  # of a batch, a quarter of a gigabyte, unless a single picture has more
 
 
 def inspect(images: Dataset, cache: str | Path) -> pd.DataFrame:
@@ -261,7 +271,8 @@ def embed(
         some = said[start : start + SHARD]
         build = partial(_texts, some, encoder)
         texts.append(_kept(cache, "texts", key | {"texts": digest(some)}, build))
-    return pd.concat(vectors, ignore_index=True), pd.concat(texts, ignore_index=True)
+    none = pd.DataFrame(columns=["text", "vector", "cut"])
+    return pd.concat(vectors, ignore_index=True), pd.concat(texts, ignore_index=True) if texts else none
 
 
 def _kept(cache: str | Path | None, stage: str, key: dict, build: Callable[[], pd.DataFrame]) -> pd.DataFrame:
@@ -269,6 +280,8 @@ def _kept(cache: str | Path | None, stage: str, key: dict, build: Callable[[], p
 
 
 def _shards(images: Dataset, stage: str, quiet: bool = False) -> Iterator[Dataset]:
+    if not len(images):
+        raise ValueError(f"{stage}: there are no images; expected at least one")
     distinct = images.select(pd.Series(images["image_id"][:]).drop_duplicates().index)
     with tqdm(
         total=len(distinct), desc=stage, unit="image", leave=None, disable=quiet
@@ -288,11 +301,22 @@ def _captions(shard: Dataset, captioner: Captioner) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["image_id", "caption", "status", "reason"])
 
 
-def _decode(image: dict) -> tuple[Image.Image | None, str]:
+def _decode(image: dict, name: str) -> tuple[Image.Image | None, str]:
+    encoded, picture, reason = None, None, ""
     try:
-        return decode_image(encoded_bytes(image)), ""
+        encoded = encoded_bytes(image)
+        picture = decode_image(encoded)
     except UnreadableImage as error:
-        return None, str(error)
+        reason = str(error)
+    found = image_id(reason.encode() if encoded is None else encoded)
+    if found != name and re.fullmatch(
+        "[0-9a-f]{16}", name
+    ):  # a name of another form is no checksum, and somebody's own
+        raise ValueError(
+            f"picture {name} ({image['path'] or 'kept by the library datasets'}) is now {found}: its file has changed since "
+            f"it was first read, or was damaged; run 00 again, and if that does not help, remove {HF_DATASETS_CACHE}"
+        )
+    return picture, reason
 
 
 def _phrases(texts: list[str], nouns: str | Path, phrase: str) -> pd.DataFrame:
@@ -342,13 +366,27 @@ def _ahead(shard: Dataset, size: int) -> Iterator[tuple[list[str], list[tuple[Im
     """
     with ThreadPoolExecutor(DECODERS) as threads:
         waiting = deque()
-        for batch in shard.iter(size):
-            waiting.append((batch["image_id"], [threads.submit(_decode, image) for image in batch["image"]]))
+        for names, images in _batches(shard, size, threads):
+            waiting.append((names, [threads.submit(_decode, *one) for one in zip(images, names, strict=True)]))
             if len(waiting) > AHEAD:
                 names, decoded = waiting.popleft()
                 yield names, [one.result() for one in decoded]
         for names, decoded in waiting:
             yield names, [one.result() for one in decoded]
+
+
+def _batches(shard: Dataset, size: int, threads: ThreadPoolExecutor) -> Iterator[tuple[list[str], list[dict]]]:
+    """Names and cells of `size` pictures at a time, or of fewer where they have more than PIXELS pixels."""
+    for batch in shard.iter(size):
+        names, images, pixels = [], [], 0
+        for name, image, more in zip(
+            batch["image_id"], batch["image"], threads.map(pixel_count, batch["image"]), strict=True
+        ):
+            if names and pixels + more > PIXELS:
+                yield names, images
+                names, images, pixels = [], [], 0
+            names, images, pixels = [*names, name], [*images, image], pixels + more
+        yield names, images
 
 
 def cut_out(image: Image.Image, box: list[float]) -> Image.Image:

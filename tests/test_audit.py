@@ -1,5 +1,7 @@
 """The leak audit flags what files give away and passes what they don't; duplicates are found across splits."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -225,6 +227,49 @@ def test_all_pairs_are_compared_block_by_block(monkeypatch, distance):
     }
     assert len(pairs) == close.sum() and pairs.distance.is_monotonic_increasing
     assert (pairs.distance == apart[pairs.content_id, pairs.other_content_id]).all()
+
+
+def test_counts_are_those_of_all_pairs_and_only_the_closest_are_returned(monkeypatch):
+    monkeypatch.setattr(audit, "BLOCK", (7, 5))
+    random = np.random.default_rng(1)
+    hashes = [f"{value:016x}" for value in random.integers(0, 64, 60)]
+    split = random.choice(["validation", "test", "train"], 60)
+    files = table(30, content_id=np.arange(60) // 4, image_id=np.arange(60), split=split, perceptual_hash=hashes)
+    files = files.assign(pixel_hash=hashes)
+    pairs = duplicates(files)
+    counts = audit.count_copies(files).set_index(["split", "other"])
+    for (one, other), row in counts.iterrows():
+        of_both = pairs[pairs.split.isin([one, other]) & pairs.other_split.isin([one, other])]
+        expected = [(of_both.kind == "exact").sum(), (of_both.kind == "near").sum()]
+        expected += [((of_both.generator == "real") & (of_both.other_generator == "real")).sum()]
+        expected += [(of_both.content_id == of_both.other_content_id).sum()]
+        assert row[["exact", "near", "both_real", "one_content"]].tolist() == expected
+        assert row.pairs == (split == one).sum() * (split == other).sum()
+    assert counts.exact.sum() > 5 and counts.one_content.sum() > 5
+    for most in (1, 17, 100):
+        pd.testing.assert_frame_equal(duplicates(files, most=most), pairs.head(most))
+
+
+def test_ten_thousand_blank_pictures_are_counted_in_little_memory():
+    split = np.repeat(["train", "validation", "test"], [6000, 1000, 3000])
+    blank = {"perceptual_hash": "8000000000000000", "pixel_hash": "0"}
+    files = table(5000, content_id=np.arange(10_000), image_id=np.arange(10_000), split=split, **blank)
+    tracemalloc.start()
+    counts = audit.count_copies(files)
+    assert counts.exact.tolist() == counts.pairs.tolist() == [6_000_000, 18_000_000, 3_000_000]
+    assert len(duplicates(files)) == 100_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 300e6
+
+
+def test_a_source_of_which_nothing_can_be_read_is_named():
+    files = pictures(("train", b""), ("test", encode(make_picture(0))))
+    audit.check_sources(files)
+    with pytest.raises(
+        ValueError, match=r"none of the 1 pictures of real can be read; the first is \w{16}: no bytes\. See"
+    ):
+        audit.check_sources(files[:1])
 
 
 def test_a_distance_out_of_range_is_refused():

@@ -1,13 +1,14 @@
 import os
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import datasets
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_picture
+from conftest import encode, make_picture
 
 from itemkit import pipeline
 from itemkit.captions import Captioner, object_phrases
@@ -128,7 +129,7 @@ def test_shards_do_not_change_the_result(stages, images, networks, tiny_spacy, t
 def test_pictures_are_decoded_ahead_in_order_and_few_at_a_time(tiny_images, monkeypatch, threads):
     monkeypatch.setattr(pipeline, "DECODERS", threads)
     started, decode = [], pipeline._decode
-    monkeypatch.setattr(pipeline, "_decode", lambda image: started.append(image) or decode(image))
+    monkeypatch.setattr(pipeline, "_decode", lambda image, name: started.append(image) or decode(image, name))
     names = tiny_images["image_id"][:20]
     for number, (batch, pictures) in enumerate(pipeline._pictures(tiny_images.select(range(20)), names, 2), start=1):
         assert batch == names[2 * number - 2 : 2 * number]
@@ -140,12 +141,37 @@ def test_pictures_are_decoded_ahead_in_order_and_few_at_a_time(tiny_images, monk
 
 
 def test_a_picture_that_breaks_while_it_is_decoded_ahead_stops_the_stage(tiny_images, monkeypatch):
-    def broken(image):
+    def broken(image, name):
         raise MemoryError("no room")
 
     monkeypatch.setattr(pipeline, "_decode", broken)
     with pytest.raises(MemoryError, match="no room"):
         list(pipeline._pictures(tiny_images, tiny_images["image_id"][:], 4))
+
+
+@pytest.mark.parametrize("content", [b"another one", None])
+def test_a_picture_that_has_changed_since_it_was_first_read_is_never_taken_for_the_one_it_was(
+    content, tmp_path, networks, tiny_spacy
+):
+    (tmp_path / "a.png").write_bytes(encoded := encode(make_picture(1)))
+    features = datasets.Features({"image": datasets.Image(decode=False), "image_id": datasets.Value("string")})
+    rows = {"image": [str(tmp_path / "a.png")], "image_id": [image_id(encoded)]}
+    images = datasets.Dataset.from_dict(rows, features=features)
+    assert describe(images, networks[0], tiny_spacy, None).status[0] == "ok"
+    (tmp_path / "a.png").unlink() if content is None else (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(
+        ValueError, match="picture [0-9a-f]{16} .*a.png.* has changed since it was first read, or was dam"
+    ):
+        describe(images, networks[0], tiny_spacy, None)
+
+
+def test_large_pictures_are_taken_few_at_a_time(tiny_images, monkeypatch):
+    monkeypatch.setattr(pipeline, "PIXELS", 3 * 48 * 40)
+    shard = tiny_images.select(range(10))
+    batches = [names for names, _ in pipeline._ahead(shard, 4)]
+    assert [len(names) for names in batches] == [3, 1, 3, 1, 2] and list(chain(*batches)) == shard["image_id"][:]
+    monkeypatch.setattr(pipeline, "PIXELS", 1)
+    assert [len(names) for names, _ in pipeline._ahead(shard, 4)] == [1] * 10
 
 
 def test_a_fully_cached_run_loads_no_network(images, networks, tiny_spacy, tmp_path, monkeypatch, small_shards):

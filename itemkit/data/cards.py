@@ -23,6 +23,7 @@ KINDS = {  # of the entries of a card
     "generators": (list,),
     "columns": (dict,),
     "splits": (dict,),
+    "real": (str, int, type(None)),
     "labels": (list,),
     "configuration": (str, type(None)),
     "pictures": (int, str),
@@ -123,7 +124,7 @@ def read_card(path: str | Path) -> Card:
             f"card {file} cannot be read ({' '.join(str(error).split())}); correct its first lines"
         ) from None
     front = document.data.to_dict()
-    block = dict(front.get("itemkit") or {})
+    block = dict(front["itemkit"]) if isinstance(front.get("itemkit"), dict) else {}
     _check_kinds(file, block)
     if lacking := _lacking(front, block, document.text):
         raise ValueError(f"card {file} lacks {', '.join(lacking)}")
@@ -145,6 +146,10 @@ def read_card(path: str | Path) -> Card:
             f"card {file} has revision {card.revision!r}; expected 40 hex digits, as {card.repo!r} is no folder here, "
             f"or {UNKNOWN!r}: then the newest one is looked up once, and kept"
         )
+    if card.layout != "long" and not isinstance(card.real, str):
+        raise ValueError(
+            f"card {file} has real {card.real!r}; expected the {card.layout} data set's name of real images"
+        )
     if len(card.labels) != 2:
         raise ValueError(f"card {file} has labels {card.labels!r}; expected two: of real images, and of generated ones")
     return card
@@ -159,6 +164,11 @@ def _check_kinds(file: Path, block: dict) -> None:
     if odd := [one for one in block.get("generators") or () if not isinstance(one, dict)]:
         raise ValueError(
             f"card {file}: a generator is {odd[0]!r}; expected lines such as {{name: sdxl, family: diffusion}}"
+        )
+    values = [one[name] for one in block.get("generators") or () for name in ("name", "value") if name in one]
+    if odd := [one for one in [*values, *block.get("labels", ())] if not isinstance(one, (str, int))]:
+        raise ValueError(
+            f"card {file}: a name or value of a generator, or a label, is {odd[0]!r}; expected a text or a number"
         )
     entries = [(name, *pair) for name in ("columns", "splits") for pair in (block.get(name) or {}).items()]
     if odd := [one for one in entries if not isinstance(one[2], str)]:

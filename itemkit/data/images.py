@@ -4,9 +4,11 @@ import hashlib
 import io
 import struct
 import warnings
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
+from time import thread_time
 
 import imagehash
 import numpy as np
@@ -14,6 +16,11 @@ import pandas as pd
 from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
 ALIGNED_QUALITY = 96  # of JPEG, 1 to 100: about that of ImageNet's photographs, and what later benchmarks agreed on
+# What is read: formats of photographs and generators. Pillow knows forty more, some by calling other programs.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM", "ICO", "TGA")
+DECODE_SECONDS = 30  # of a processor, until a decoder is stopped; 89 million pixels take six
+BLOCK = 4096  # bytes that a decoder gets at once: what it makes of them cannot be interrupted
+STRIP = 1024  # rows
 PIXEL_LIMIT = 89_478_485  # Pillow's MAX_IMAGE_PIXELS: a quarter of a gigabyte as 24-bit RGB
 BROKEN = (ArithmeticError, AttributeError, LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error)
 TURNS = {  # EXIF orientation to what makes a picture upright
@@ -35,6 +42,15 @@ class UnreadableImage(ValueError):
 def image_id(encoded: bytes) -> str:
     """Return the first 16 hex digits of the SHA-256 of the encoded bytes: an image's name in every table."""
     return hashlib.sha256(encoded).hexdigest()[:16]
+
+
+def pixel_count(image: dict) -> int:
+    """Return how many pixels the header of a cell of the image column announces; 0 where it cannot be read."""
+    try:
+        header = _open(encoded_bytes(image), PIXEL_LIMIT)
+    except UnreadableImage:
+        return 0
+    return header.width * header.height
 
 
 def encoded_bytes(image: dict) -> bytes:
@@ -171,9 +187,22 @@ def _facts(row: dict) -> dict:
     except UnreadableImage as error:
         return facts | {"status": "unreadable", "reason": lost or str(error)}
     facts |= {"width": picture.width, "height": picture.height, "aspect_ratio": picture.width / picture.height}
-    facts["pixel_hash"] = hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).hexdigest()[:16]
+    facts["pixel_hash"] = _pixel_hash(picture)
     facts["perceptual_hash"] = str(imagehash.phash(picture))
     return facts | _jpeg_facts(header)
+
+
+def _pixel_hash(picture: Image.Image) -> str:
+    total = hashlib.sha256(repr(picture.size).encode())
+    for strip, _ in _strips(picture):
+        total.update(strip.tobytes())
+    return total.hexdigest()[:16]
+
+
+def _strips(picture: Image.Image) -> Iterator[tuple[Image.Image, int]]:
+    """A picture in strips of STRIP rows, each with its top: a large one need not fit into memory several times."""
+    for top in range(0, picture.height, STRIP):
+        yield picture.crop((0, top, picture.width, min(top + STRIP, picture.height))), top
 
 
 def _jpeg_facts(header: Image.Image) -> dict:
@@ -193,13 +222,29 @@ def _open(encoded: bytes, pixel_limit: int) -> Image.Image:
         raise UnreadableImage("no bytes")
     try:
         with warnings.catch_warnings(action="ignore"):  # of Pillow's own pixel limit, half of the one that it enforces
-            image = Image.open(io.BytesIO(encoded))
+            image = Image.open(_Timed(encoded), formats=FORMATS)
     except UnidentifiedImageError as error:  # its own message holds a memory address
-        raise UnreadableImage("no image format that Pillow knows") from error
-    except Exception as error:  # as above
+        raise UnreadableImage(f"no image format that is read here ({', '.join(FORMATS)})") from error
+    except UnreadableImage:
+        raise
+    except Exception as error:  # as below
         raise UnreadableImage(str(error)) from error
     _check_size(image, pixel_limit)
+    image.decodermaxblock = BLOCK
     return image
+
+
+class _Timed(io.BytesIO):
+    """Bytes that can be read for DECODE_SECONDS; Pillow asks for them bit by bit, and stops when there are no more."""
+
+    def __init__(self, encoded: bytes) -> None:
+        super().__init__(encoded)
+        self.end = thread_time() + DECODE_SECONDS
+
+    def read(self, size: int | None = -1) -> bytes:
+        if thread_time() > self.end:
+            raise UnreadableImage(f"decoding took longer than {DECODE_SECONDS} s")
+        return super().read(size)
 
 
 def _check_size(image: Image.Image, pixel_limit: int) -> None:
@@ -232,6 +277,9 @@ def _as_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image
     if image.mode in ("I", "F"):
         raise UnreadableImage(f"pixels of mode {image.mode!r} have no defined white")
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image).convert("RGB")
-    return image.convert("RGB")
+        flat = Image.new("RGB", image.size)
+        for strip, top in _strips(image):
+            under = Image.new("RGBA", strip.size, (*background, 255))
+            flat.paste(Image.alpha_composite(under, strip.convert("RGBA")).convert("RGB"), (0, top))
+        return flat
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -4,7 +4,7 @@ import glob
 import os
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 from pathlib import Path
 
@@ -92,9 +92,20 @@ def _stream(card: Card, sources: tuple[str, ...], limit: int, version: int, file
     place, revision = (str(card.folder), None) if card.is_local else (card.repo, card.revision)
     check_data_files(card, card.folder if card.is_local else None)
     print(f"reading the first {limit} of each split: {card.summary}", flush=True)
-    with explained(card.repo, "dataset", card.revision):
-        parts = datasets.load_dataset(place, card.configuration, revision=revision, streaming=True)
-        yield from first_rows(parts, card, sources, limit)
+    with nullcontext() if card.is_local else explained(card.repo, "dataset", card.revision):
+        yield from first_rows(_loaded(card, place, revision=revision, streaming=True), card, sources, limit)
+
+
+def _loaded(card: Card, place: str, **options) -> datasets.DatasetDict | datasets.IterableDatasetDict:
+    try:
+        return datasets.load_dataset(place, card.configuration, **options)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # what the library makes of odd lines there
+        if isinstance(error, datasets.exceptions.DatasetsError):
+            raise
+        raise ValueError(
+            f"card {card.name}: the library datasets cannot read {place} ({' '.join(str(error).split())}); the lines "
+            "`configs` of its README.md say what is to be read"
+        ) from None
 
 
 def _read_tables(card: Card) -> Rows:
@@ -110,7 +121,7 @@ def _read_tables(card: Card) -> Rows:
     check_data_files(card, folder)
     if cache and glob.has_magic(str(folder)):
         folder = _linked(folder, cache / "files")
-    parts = datasets.load_dataset(str(folder), card.configuration, cache_dir=cache and str(cache))
+    parts = _loaded(card, str(folder), cache_dir=cache and str(cache))
     read, splits = _read_wide if card.layout == "wide" else _read_long, part_splits(card, list(parts))
     rows = [one for name, part in parts.items() for one in read(card, part, splits.get(name), folder)]
     images, facts = zip(*rows, strict=True)

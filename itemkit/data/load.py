@@ -81,6 +81,7 @@ def load_images(
         warnings.warn(f"card {card.name}, not yet compared with the data: {claim}", stacklevel=2)
     table, facts = read_rows(card, generators, limit)
     facts = facts.reset_index(drop=True)
+    _check_sources(card, facts, generators)
     kept = ~_in_a_later_split(card, facts)
     kept &= facts["split"].isin(splits) & facts["generator"].isin(["real", *generators])
     if limit is not None:
@@ -91,6 +92,15 @@ def load_images(
     images = identified(card, table.select(rows))
     _warn_of_contradictions(card, images["image_id"][:], facts)
     return datasets.concatenate_datasets([images, datasets.Dataset.from_pandas(facts)], axis=1)
+
+
+def _check_sources(card: Card, facts: pd.DataFrame, generators: list[str]) -> None:
+    absent = [source for source in ("real", *generators) if not facts["generator"].eq(source).any()]
+    if absent:
+        said = f"card {card.name}: no picture is of {absent[0]}, called {card.values.get(absent[0])!r} there; correct the card"
+        if absent[0] == "real" or len(absent) == len(generators):
+            raise ValueError(said)
+        warnings.warn(f"{said}, or leave it out", stacklevel=3)
 
 
 def _within(limit: int, facts: pd.DataFrame) -> pd.Series:

@@ -120,8 +120,8 @@ def place_in_stream(path: str, card: Card) -> str:
     inside = f"hf://datasets/{card.repo}@{card.revision}/"
     if card.is_local and unpacked:
         return "::".join([*archives, place(file, [str(card.folder), str(card.folder.resolve())], card.name)])
-    file = file if "://" in file else inside + file
-    if not unpacked or not os.path.normpath(file.replace("://", "/")).startswith(inside.replace("://", "/")):
+    file = file if "://" in file or os.path.isabs(file) else inside + file
+    if not unpacked or ".." in file.split("/") or not file.startswith(inside):
         raise ValueError(
             f"card {card.name}: the column of images names {path!r}, which is not in {card.repo}; only the data set itself "
             "is read"

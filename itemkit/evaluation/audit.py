@@ -3,6 +3,7 @@
 Also: does a picture of one split stand in another one?
 """
 
+from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
@@ -22,6 +23,7 @@ SUSPECT = 0.6  # a ROC AUC that chance alone reaches in one set of six with 20 r
 LEAK = 0.8  # files alone put four pairs in five into the right order: a detector's score is no evidence any more
 TOO_FEW = "too few rows"
 DISTANCE = 4  # of 64 bits: JPEG 75 and half the size, alone or both, move 99 % of photographs and drawings no more
+HASHES = ["pixel_hash", "perceptual_hash"]
 BLOCK = 512, 4096  # pairs of hashes compared at once: what fits the processor's cache
 
 
@@ -63,12 +65,13 @@ def leak_audit(files: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-def duplicates(files: pd.DataFrame, distance: int = DISTANCE) -> pd.DataFrame:
-    """Pairs of images in different splits that are the same, or look alike.
+def duplicates(files: pd.DataFrame, distance: int = DISTANCE, most: int = 100_000) -> pd.DataFrame:
+    """Pairs of images in different splits that are the same, or look alike; count_copies counts them all.
 
     Args:
         files: what inspect_images returned, of a single track; unreadable images are left out.
         distance: 0 to 64, the most bits in which two perceptual hashes may differ. All pairs are compared.
+        most: how many pairs to return; of ten thousand blank pictures there are millions.
 
     Returns:
         A row for each pair, the closest first: kind, "exact" for equal pixels, else "near"; distance, in bits; image_id,
@@ -77,21 +80,25 @@ def duplicates(files: pd.DataFrame, distance: int = DISTANCE) -> pd.DataFrame:
     Raises:
         ValueError: a missing column, files of several tracks, or a distance out of range.
     """
-    if not 0 <= distance <= 64:
-        raise ValueError(f"distance {distance}; expected 0 to 64 bits")
     shown = ["image_id", "generator", "content_id", "split"]
-    readable = _readable(files, [*shown, "pixel_hash", "perceptual_hash"])
-    hashes = np.array([int(digits, 16) for digits in readable["perceptual_hash"]], np.uint64)  # (N,)
-    code, splits = pd.factorize(readable["split"])
-    of_split = [np.flatnonzero(code == number) for number in range(len(splits))]
-    pairs = [pair for left, right in combinations(of_split, 2) for pair in _close(hashes, left, right, distance)]
-    left, right = np.concatenate([np.empty((0, 2), int), *pairs]).T
+    readable = _readable(files, [*shown, *HASHES])
+    pixels, hashes = _hashes(readable)
+
+    def closest(pairs: list[np.ndarray]) -> np.ndarray:
+        left, right = np.concatenate([np.empty((0, 2), int), *pairs]).T
+        order = np.lexsort((np.bitwise_count(hashes[left] ^ hashes[right]), pixels[left] != pixels[right]))[:most]
+        return np.stack([left[order], right[order]], axis=1)  # (P, 2)
+
+    kept, count = [], 0
+    for _, _, pairs in _close_pairs(readable, distance):
+        kept, count = [*kept, pairs], count + len(pairs)
+        if count > 2 * most:
+            kept, count = [closest(kept)], most
+    left, right = closest(kept).T
     one, other = readable.iloc[left].reset_index(drop=True), readable.iloc[right].reset_index(drop=True)
-    same = one["pixel_hash"].eq(other["pixel_hash"])
-    found = pd.DataFrame({"kind": same.map({True: "exact", False: "near"})})
+    found = pd.DataFrame({"kind": np.where(pixels[left] == pixels[right], "exact", "near")})
     found["distance"] = np.bitwise_count(hashes[left] ^ hashes[right])
-    found = found.join(one[shown]).join(other[shown].add_prefix("other_"))
-    return found.sort_values(["kind", "distance"], kind="stable", ignore_index=True)
+    return found.join(one[shown]).join(other[shown].add_prefix("other_"))
 
 
 def too_few(files: pd.DataFrame, minimum: int = MINIMUM_ROWS) -> dict[str, str]:
@@ -122,6 +129,22 @@ def too_few(files: pd.DataFrame, minimum: int = MINIMUM_ROWS) -> dict[str, str]:
             told = ", and ".join(f"{name} has {found}" for name, found in lacking)
             sentences[source] = f"{told}; {minimum} are needed: add pictures, or set splits in metadata.csv"
     return sentences
+
+
+def check_sources(files: pd.DataFrame) -> None:
+    """Raise a ValueError that names a source of which no picture can be read: nothing could be said of it.
+
+    Args:
+        files: what inspect_images returned.
+    """
+    readable = set(files.loc[files["status"] == "ok", "generator"])
+    for source, rows in files.groupby("generator", sort=False):
+        if source not in readable:
+            raise ValueError(
+                f"none of the {rows['image_id'].nunique()} pictures of {source} can be read; the first is "
+                f"{rows['image_id'].iloc[0]}: {rows['reason'].iloc[0]}. See that their files are there and whole, or name the "
+                "other generators by `generators`"
+            )
 
 
 def contradictions(files: pd.DataFrame) -> pd.DataFrame:
@@ -176,24 +199,38 @@ def describe_files(files: pd.DataFrame) -> pd.DataFrame:
     return kinds[["width", "height", "quantization"]].median().join(size).reset_index()
 
 
-def count_copies(files: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+def count_copies(files: pd.DataFrame, distance: int = DISTANCE) -> pd.DataFrame:
     """How many pairs of pictures of two splits are the same or look alike.
 
     Args:
-        files: what inspect_images returned, of a single track.
-        pairs: what duplicates returned for them.
+        files, distance: as for duplicates.
 
     Returns:
-        A row for any two splits: split, other; pairs, how many there are; exact and near, how many of these are; both_real.
+        A row for any two splits: split, other; pairs, how many there are; exact and near, how many of these are;
+        both_real and one_content, how many of the exact and near ones are of two real pictures, and show one content.
+
+    Raises:
+        ValueError: as duplicates.
     """
-    sizes = files[files["status"] == "ok"]["split"].value_counts()
-    rows = []
-    for split, other in combinations([split for split in ("train", "validation", "test") if split in sizes], 2):
-        found = pairs[pairs["split"].isin([split, other]) & pairs["other_split"].isin([split, other])]
-        kinds = {kind: int(found["kind"].eq(kind).sum()) for kind in ("exact", "near")}
-        real = int((found["generator"].eq("real") & found["other_generator"].eq("real")).sum())
-        rows.append({"split": split, "other": other, "pairs": sizes[split] * sizes[other], **kinds, "both_real": real})
-    return pd.DataFrame(rows, columns=["split", "other", "pairs", "exact", "near", "both_real"])
+    readable = _readable(files, ["generator", "content_id", "split", *HASHES])
+    sizes = readable["split"].value_counts()
+    splits = [split for split in ("train", "validation", "test") if split in sizes]
+    counts = {pair: np.zeros(4, int) for pair in combinations(splits, 2)}
+    pixels, content, real = (
+        _hashes(readable)[0],
+        pd.factorize(readable["content_id"])[0],
+        readable["generator"].eq("real"),
+    )
+    real = real.to_numpy()
+    for split, other, pairs in _close_pairs(readable, distance):
+        left, right = pairs.T
+        same = pixels[left] == pixels[right]
+        found = same, ~same, real[left] & real[right], content[left] == content[right]
+        counts[tuple(sorted((split, other), key=splits.index))] += [one.sum() for one in found]
+    names = ["split", "other", "pairs", "exact", "near", "both_real", "one_content"]
+    return pd.DataFrame(
+        [(*pair, sizes[pair[0]] * sizes[pair[1]], *found) for pair, found in counts.items()], columns=names
+    )
 
 
 def _readable(files: pd.DataFrame, needed: list[str]) -> pd.DataFrame:
@@ -237,11 +274,23 @@ def _roc_auc(classifier, facts: pd.DataFrame, label: np.ndarray, folds: list) ->
     return cross_val_score(classifier, facts.to_numpy(), label, cv=folds, scoring="roc_auc", error_score="raise")
 
 
-def _close(hashes: np.ndarray, left: np.ndarray, right: np.ndarray, distance: int):
-    """Yield (P, 2) row numbers of the pairs of `left` and `right` whose hashes differ in at most `distance` bits."""
-    for rows in np.split(left, range(BLOCK[0], len(left), BLOCK[0])):
-        for others in np.split(right, range(BLOCK[1], len(right), BLOCK[1])):
-            close = np.bitwise_count(hashes[rows, None] ^ hashes[others]) <= distance
-            if close.any():
-                row, other = close.nonzero()
-                yield np.stack([rows[row], others[other]], axis=1)
+def _hashes(readable: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Of N pictures: (N,) a number for each content of pixels, and (N,) the 64 bits of their perceptual hashes."""
+    hashes = np.array([int(digits, 16) for digits in readable["perceptual_hash"]], np.uint64)
+    return pd.factorize(readable["pixel_hash"])[0], hashes
+
+
+def _close_pairs(readable: pd.DataFrame, distance: int) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Two splits, and (P, 2) places of pictures in them whose perceptual hashes differ in at most `distance` bits."""
+    if not 0 <= distance <= 64:
+        raise ValueError(f"distance {distance}; expected 0 to 64 bits")
+    hashes = _hashes(readable)[1]
+    code, splits = pd.factorize(readable["split"])
+    for one, other in combinations(range(len(splits)), 2):
+        left, right = np.flatnonzero(code == one), np.flatnonzero(code == other)
+        for rows in np.split(left, range(BLOCK[0], len(left), BLOCK[0])):
+            for others in np.split(right, range(BLOCK[1], len(right), BLOCK[1])):
+                close = np.bitwise_count(hashes[rows, None] ^ hashes[others]) <= distance
+                if close.any():
+                    row, place = close.nonzero()
+                    yield splits[one], splits[other], np.stack([rows[row], others[place]], axis=1)

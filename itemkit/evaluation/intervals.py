@@ -9,6 +9,7 @@ import pandas as pd
 from itemkit.evaluation.metrics import METRICS, MINIMUM_ROWS, calibration_gaps, check_rows
 
 HEAD = ["track", "arm", "train_on", "seed"]  # what names a trained head in a table of predictions
+LARGEST = 2**24  # pairs of a real and a generated picture that are compared at once: an eighth of a gigabyte
 
 
 def confidence_interval(
@@ -41,9 +42,7 @@ def confidence_interval(
     _check_metric(metric)
     label, score = check_rows(label, score)
     index, contents = pd.factorize(content_id)
-    blocks = np.array_split(_times_drawn(len(contents), draws, seed), 1 + draws * len(label) // 40_000)
-    values = [_weighted_metrics(label, score, times[:, index], threshold) for times in blocks]  # fit the cache
-    values = np.concatenate(values, axis=1)[METRICS.index(metric)]  # (draws,)
+    values = _drawn_metric(metric, label, score, _times_drawn(len(contents), draws, seed), index, threshold)  # (draws,)
     low, high = np.quantile(values[np.isfinite(values)], (0.025, 0.975))  # without the draws that lack a class
     return float(low), float(high)
 
@@ -114,7 +113,7 @@ def mean_interval(
     _check_metric(metric)
     contents = np.sort(predictions["content_id"].unique())
     times = _times_drawn(len(contents), draws, seed)  # (draws, contents)
-    times = np.vstack([np.ones(len(contents)), times])  # the first row is the metric itself
+    times = np.vstack([np.ones(len(contents), times.dtype), times])  # the first row is the metric itself
     values = _mean(predictions, metric, contents, times)
     if against is not None:
         values = values - _mean(against, metric, contents, times)
@@ -164,14 +163,14 @@ def _mean(predictions: pd.DataFrame, metric: str, contents: np.ndarray, times: n
             continue
         if any(len(head) != len(heads[0]) or (head.image_id.to_numpy() != heads[0].image_id).any() for head in heads):
             raise ValueError(f"the heads of {heads[0].arm.iloc[0]} were not all tested on the same images")
-        label, weight = heads[0].label.to_numpy(), times[:, np.searchsorted(contents, heads[0].content_id)]
+        label, index = heads[0].label.to_numpy(), np.searchsorted(contents, heads[0].content_id)
         scores = np.stack([check_rows(label, head.score)[1] for head in heads])  # (H, N)
-        if metric == "roc_auc":
-            total += len(heads) * _mean_roc_auc(label, scores, weight)
+        if metric == "roc_auc" and np.sum(label == 0) * np.sum(label == 1) <= LARGEST:
+            total += len(heads) * _mean_roc_auc(label, scores, times[:, index].astype(float))
         else:
             thresholds = [head.threshold.iloc[0] if "threshold" in head else 0.5 for head in heads]
             for score, threshold in zip(scores, thresholds, strict=True):
-                total += _weighted_metrics(label, score, weight, threshold)[METRICS.index(metric)]
+                total += _drawn_metric(metric, label, score, times, index, threshold)
         cells += len(heads)
     return total / cells if cells else np.full(len(times), np.nan)
 
@@ -214,8 +213,18 @@ def _check_metric(metric: str) -> None:
 @lru_cache(maxsize=4)  # the groups of a run have the same number of contents
 def _times_drawn(contents: int, draws: int, seed: int) -> np.ndarray:
     """How often each draw took each content: (draws, contents)."""
-    sample = np.random.default_rng(seed).integers(contents, size=(draws, contents))
-    return np.stack([np.bincount(drawn, minlength=contents) for drawn in sample]).astype(float)
+    random = np.random.default_rng(seed)
+    drawn = (random.integers(contents, size=contents) for _ in range(draws))
+    return np.stack([np.bincount(one, minlength=contents).astype(np.uint16) for one in drawn])
+
+
+def _drawn_metric(
+    metric: str, label: np.ndarray, score: np.ndarray, times: np.ndarray, index: np.ndarray, threshold: float
+) -> np.ndarray:
+    """One metric of N rows for each row of `times`; `index` (N,) is the column of each row's content."""
+    blocks = np.array_split(times, 1 + len(times) * len(label) // 40_000)  # that fit the cache
+    values = [_weighted_metrics(label, score, block[:, index].astype(float), threshold) for block in blocks]
+    return np.concatenate(values, axis=1)[METRICS.index(metric)]
 
 
 def _weighted_metrics(label: np.ndarray, score: np.ndarray, weight: np.ndarray, threshold: float) -> np.ndarray:

@@ -83,15 +83,14 @@ def leaks(leaks: pd.DataFrame, folds: int, suspect: float, leak: float) -> str:
     return f"{claim} ROC AUC without a look at pixels, mean of {folds} folds; suspect from {suspect}, leak from {leak}."
 
 
-def copies(copies: pd.DataFrame, pairs: pd.DataFrame, distance: int, contradictions: pd.DataFrame) -> str:
+def copies(copies: pd.DataFrame, distance: int, contradictions: pd.DataFrame) -> str:
     """Of 00_duplicates: whether a picture stands in two splits, or under both labels."""
     total = copies.drop(columns=["split", "other"]).sum()
-    same = int((pairs["content_id"] == pairs["other_content_id"]).sum())
     copied = f"{total.exact} pairs are one picture in two splits" if total.exact else "No picture stands in two splits"
     return (
         f"{copied}: of {total.pairs:,} pairs {total.exact} have equal pixels, and {total.near} look alike (perceptual "
-        f"hashes at most {distance} of 64 bits apart), {total.both_real} of these with both pictures real and {same} with "
-        f"one content id.{_both_labels(contradictions)}"
+        f"hashes at most {distance} of 64 bits apart), {total.both_real} of these with both pictures real and "
+        f"{total.one_content} with one content id.{_both_labels(contradictions)}"
     )
 
 

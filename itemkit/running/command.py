@@ -126,7 +126,7 @@ def card(options: argparse.Namespace) -> int:
 
     from itemkit.data.images import inspect_images
     from itemkit.data.load import load_images
-    from itemkit.evaluation.audit import contradictions, duplicates, too_few
+    from itemkit.evaluation.audit import contradictions, count_copies, too_few
 
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -146,11 +146,11 @@ def card(options: argparse.Namespace) -> int:
         )
     if both := len(contradictions(images)):
         faults.append(f"{both} pictures stand as real and as generated")
-    pairs = duplicates(images)["kind"].value_counts()
-    if "exact" in pairs:
-        faults.append(f"{pairs['exact']} pairs of pictures in different splits are the same")
-    if "near" in pairs:
-        print(f"{pairs['near']} pairs of pictures in different splits look alike")
+    copies = count_copies(images).sum()
+    if copies.exact:
+        faults.append(f"{copies.exact} pairs of pictures in different splits are the same")
+    if copies.near:
+        print(f"{copies.near} pairs of pictures in different splits look alike")
     faults += too_few(images).values()
     print(*(f"to mend: {fault}" for fault in faults), sep="\n") if faults else print("nothing to mend")
     return int(bool(faults))
