@@ -1,6 +1,7 @@
 """Describe images in words, and name the objects of a description."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from importlib.resources import files
@@ -72,6 +73,13 @@ class Captioner:
         return load_network("AutoModelForImageTextToText", self.name, self.revision, self.device, self.dtype)
 
 
+OUTSIDE = (
+    "@readers",
+    "@callbacks",
+    "source",
+)  # entries by which a spaCy pipeline is made of files that are not its own
+
+
 def object_phrases(captions: list[str], pipeline: str | Path, phrase: str = "object") -> list[list[str]]:
     """Return the object phrases of each caption, in lower case, in their order, each once.
 
@@ -103,7 +111,22 @@ def _pipeline(name: str, content: str | None):
     """A spaCy pipeline, loaded anew when the content of its folder is another."""
     import spacy
 
+    config = spacy.util.load_config(Path(name, "config.cfg")) if content else {}  # a package is code that was installed
+    if outside := [
+        entry for part in ("nlp", "components") for entry in _entries(config.get(part, {})) if entry in OUTSIDE
+    ]:
+        raise ValueError(
+            f"the config.cfg of spaCy pipeline {name!r} has an entry {outside[0]!r}, which reads more than its own folder; "
+            "take a pipeline that is complete in itself"
+        )
     return spacy.load(name)
+
+
+def _entries(config: dict) -> Iterator[str]:
+    """The names of all entries of a configuration, however deep."""
+    for name, value in config.items():
+        yield name
+        yield from _entries(value) if isinstance(value, dict) else ()
 
 
 def _phrases(doc, pattern: str) -> list[str]:

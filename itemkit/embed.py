@@ -95,7 +95,12 @@ class ClipEncoder:
             return list(torch.nn.functional.normalize(encode(batch).float(), dim=-1).cpu().numpy())
 
         with torch.inference_mode():
-            return np.stack(self._in_batches(unit, items))
+            vectors = np.stack(self._in_batches(unit, items))
+        if not np.isfinite(vectors).all():
+            raise ValueError(
+                f"{self.name} gives vectors that are not finite in {self.dtype}; take float32, or another one"
+            )
+        return vectors
 
     @cached_property
     def _in_batches(self) -> Batches:

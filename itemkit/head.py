@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.nn.functional import binary_cross_entropy_with_logits, pad
 from torch.nn.utils import parameters_to_vector
 
+from itemkit.data.files import whole
 from itemkit.network import check_finite
 
 
@@ -51,6 +52,11 @@ class MLPHead(
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         standard = (features - self.mean) / self.deviation  # (N, F)
         return self.layers(standard).squeeze(1)  # (N,)
+
+    def save_pretrained(self, folder: str | Path, **options) -> str | None:
+        """Write a head, whole or not at all, as PyTorchModelHubMixin does."""
+        with whole(folder) as part:
+            return super().save_pretrained(part, **options)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **options) -> "MLPHead":

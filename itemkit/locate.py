@@ -118,6 +118,10 @@ class ObjectLocator:
         import torch
 
         size = torch.tensor([image.size * 2 for image in images], device=boxes.device)[:, None]  # (N, 1, 4)
+        if not (boxes.isfinite().all() and logits.isfinite().all()):
+            raise ValueError(
+                f"{self.name} gives boxes or scores that are not finite in {self.dtype}; take float32, or another one"
+            )
         boxes = boxes.float()  # (N, P, 4): centre and size in [0, 1]
         corners = torch.cat([boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2], dim=-1)
         # OWLv2 pads an image to a square, below or to the right, and its boxes are parts of that.

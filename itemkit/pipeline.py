@@ -255,7 +255,14 @@ def embed(
     Returns:
         (vectors, texts). vectors: image_id, part ("whole" or the phrase), vector ((D,) float32); nothing for an
         unreadable image. texts: text, vector, cut (whether CLIP saw only its beginning), each distinct text once.
+
+    Raises:
+        ValueError: a box that is not finite.
     """
+    if (odd := ~np.isfinite(boxes[BOX].to_numpy(float)).all(axis=1)).any():
+        raise ValueError(
+            f"box of {boxes['phrase'][odd].iloc[0]!r} in picture {boxes['image_id'][odd].iloc[0]} is not finite"
+        )
     readable = set(captions.loc[captions["status"] == "ok", "image_id"])
     crops = {}
     for name, *crop in boxes[["image_id", "phrase", *BOX]].itertuples(index=False):
@@ -390,11 +397,22 @@ def _batches(shard: Dataset, size: int, threads: ThreadPoolExecutor) -> Iterator
 
 
 def cut_out(image: Image.Image, box: list[float]) -> Image.Image:
-    """Return a crop: the box (x0, y0, x1, y1) rounded outwards to whole pixels, at least one each way; all without a box."""
+    """Return a crop: the box (x0, y0, x1, y1) rounded outwards to whole pixels of the picture, at least one each way.
+
+    Without a box it is the whole picture.
+    """
     if not box:
         return image
-    left, top = min(floor(box[0]), image.width - 1), min(floor(box[1]), image.height - 1)
-    return image.crop((left, top, max(ceil(box[2]), left + 1), max(ceil(box[3]), top + 1)))
+    (left, right), (top, bottom) = (
+        _outwards(box[place], box[place + 2], side) for place, side in enumerate((image.width, image.height))
+    )
+    return image.crop((left, top, right, bottom))
+
+
+def _outwards(low: float, high: float, side: int) -> tuple[int, int]:
+    """The pixels that an interval touches, of those that there are, and at least one."""
+    first = min(max(floor(low), 0), side - 1)
+    return first, min(max(ceil(high), first + 1), side)
 
 
 def spacy_folder(nouns: str | Path) -> Path:

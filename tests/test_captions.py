@@ -223,3 +223,17 @@ def test_a_pipeline_whose_folder_has_changed_is_read_anew(tiny_spacy, tmp_path):
     other.add_pipe("attribute_ruler").add([[{"LOWER": "car"}]], {"POS": "VERB"})
     other.to_disk(folder)
     assert object_phrases(["a car"], folder) == [[]]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        '[components.tagger]\nsource = "/some/other/pipeline"\n',
+        '[nlp.hidden]\n@readers = "srsly.read_json.v1"\npath = "/etc/passwd"\n',
+    ],
+)
+def test_a_pipeline_that_is_made_of_files_elsewhere_is_refused(tiny_spacy, tmp_path, lines):
+    folder = shutil.copytree(tiny_spacy, tmp_path / "copy")
+    (folder / "config.cfg").write_text((folder / "config.cfg").read_text() + "\n" + lines)
+    with pytest.raises(ValueError, match="has an entry '(source|@readers)', which reads more than its own folder"):
+        object_phrases(["a car"], folder)

@@ -278,6 +278,34 @@ def test_killed_again_and_again_it_resumes_to_the_same_bytes(
     assert len(list(tmp_path.rglob("*.part"))) == 1  # of the second kill: never read, never deleted
 
 
+# boxes
+
+
+def test_a_box_that_is_not_finite_is_named(stages, images, networks):
+    captions, boxes = stages[:2]
+    for value in (float("nan"), float("inf")):
+        odd = boxes.copy()
+        odd.loc[1, "x1"] = value
+        with pytest.raises(ValueError, match=f"box of '{odd.phrase[1]}' in picture {odd.image_id[1]} is not finite"):
+            embed(images, captions, odd, networks[2], None)
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ([1.2, 2.5, 3.1, 4.0], (1, 2, 4, 4)),
+        ([5.0, 5.0, 5.0, 5.0], (5, 5, 6, 6)),
+        ([-1e12, -3.0, 1e12, 2.0], (0, 0, 48, 2)),
+        ([47.9, 39.9, 1e300, 1e300], (47, 39, 48, 40)),
+        ([60.0, 60.0, 70.0, 70.0], (47, 39, 48, 40)),
+        ([-9.0, -9.0, -5.0, -5.0], (0, 0, 1, 1)),
+    ],
+)
+def test_a_crop_is_of_the_picture_and_has_a_pixel(box, expected):
+    picture = make_picture(3)  # 48 x 40
+    assert pipeline.cut_out(picture, box).tobytes() == picture.crop(expected).tobytes()
+
+
 # words of other images
 
 

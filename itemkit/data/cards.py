@@ -32,6 +32,7 @@ KINDS = {  # of the entries of a card
     "video": (bool,),
     "unverified": (list,),
 }
+NAME = r"\w[^/\\<>\[\]|`\x00-\x1f\x7f]{0,99}"  # of a generator
 UNKNOWN = "unknown"  # what a card says where nobody has looked; the loader then says so, too
 
 
@@ -169,6 +170,12 @@ def _check_kinds(file: Path, block: dict) -> None:
     if odd := [one for one in [*values, *block.get("labels", ())] if not isinstance(one, (str, int))]:
         raise ValueError(
             f"card {file}: a name or value of a generator, or a label, is {odd[0]!r}; expected a text or a number"
+        )
+    names = [str(one["name"]) for one in block.get("generators") or () if "name" in one]
+    if odd := [name for name in names if not re.fullmatch(NAME, name)]:
+        raise ValueError(
+            f"card {file}: a generator is called {odd[0]!r}; its name becomes one of folders and of rows: expected it to begin "
+            "with a letter or digit, and to hold no / \\ < > [ ] | ` or control characters (`value` may say what the data call it)"
         )
     entries = [(name, *pair) for name in ("columns", "splits") for pair in (block.get(name) or {}).items()]
     if odd := [one for one in entries if not isinstance(one[2], str)]:

@@ -17,7 +17,7 @@ def whole(path: str | Path) -> Iterator[Path]:
     """Give a place beside `path` to write a file or a folder to; when the block ends well, it is moved to `path`.
 
     Whoever reads `path` sees the old content or the new one, and after a failure nothing is left behind. A file replaces
-    another one; a folder that somebody else has completed meanwhile stays.
+    another one; of a folder that is there already, each file does.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,10 @@ def whole(path: str | Path) -> Iterator[Path]:
         if part.is_file():
             with part.open("rb+") as file:
                 os.fsync(file.fileno())
-        if not (part.is_dir() and path.is_dir()):
+        if path.is_dir():
+            for file in part.iterdir():
+                os.replace(file, path / file.name)
+        else:
             os.replace(part, path)
     finally:
         _remove(part)

@@ -3,7 +3,8 @@
 A plot takes data and optional axes and returns the axes; it neither saves nor shows.
 """
 
-import matplotlib
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import seaborn
@@ -20,44 +21,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 
 def style() -> None:
-    """Set our look for all figures that follow: legible at print size, calm axes, COLOURS."""
-    ink, faint, thin = "#222222", "#8a8a8a", 0.6
-    look = {
-        "figure.figsize": (COLUMN, 2.3),
-        "figure.dpi": 144,
-        "figure.constrained_layout.use": True,
-        "savefig.dpi": 300,
-        "pdf.fonttype": 42,  # many publishers refuse the default, Type 3
-        "font.family": "DejaVu Sans",  # comes with matplotlib: every machine draws the same
-        "font.size": 7.5,  # its letters are large: 7 pt reads as 8 pt of a book face
-        "axes.labelsize": 7.5,
-        "axes.titlesize": 8,
-        "axes.titleweight": "bold",
-        "axes.titlelocation": "left",
-        "xtick.labelsize": 7,
-        "ytick.labelsize": 7,
-        "legend.fontsize": 7,
-        "legend.frameon": False,
-        "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.axisbelow": True,
-        "axes.edgecolor": faint,
-        "axes.labelcolor": ink,
-        "text.color": ink,
-        "xtick.color": ink,
-        "ytick.color": ink,
-        "axes.linewidth": thin,
-        "grid.linewidth": thin,
-        "grid.color": "#e4e4e4",
-        "xtick.major.width": thin,
-        "ytick.major.width": thin,
-        "xtick.major.size": 2.5,
-        "ytick.major.size": 2.5,
-        "lines.linewidth": 1.2,
-        "lines.markersize": 3.5,
-    }
-    matplotlib.rcParams.update(look)
+    """Set our look for all figures that follow, that of itemkit.mplstyle: legible at print size, calm axes, COLOURS."""
+    pyplot.style.use(Path(__file__).with_name("itemkit.mplstyle"))
 
 
 def plot_matrix(
@@ -299,7 +264,7 @@ def plot_lines(rows: pd.DataFrame, hue: str, col_wrap: int, **options) -> seabor
     Args:
         rows, hue, col_wrap, options: as seaborn.relplot has them.
     """
-    with matplotlib.rc_context({"figure.constrained_layout.use": False}):  # seaborn sets a layout of its own
+    with pyplot.rc_context({"figure.constrained_layout.use": False}):  # seaborn sets a layout of its own
         grid = seaborn.relplot(
             rows,
             hue=hue,

@@ -6,8 +6,11 @@ The same input gives the same bytes. A name begins with the two digits of the no
 
 import base64
 import json
+import os
 import re
-from collections.abc import Sequence
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +23,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 OPENING = [("figure", "00_samples"), ("figure", "04_matrix"), ("table", "04_unseen")]  # what the page shows first
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
+MARKUP = r"[\\|<\[`]"  # what Markdown would make of the text of a cell: another cell, a tag, a link, a picture, code
 NOTEBOOK_PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
@@ -46,13 +51,12 @@ def save_table(
     """
     stem = _stem(folder, name)
     frame = _flat(frame)
-    frame.to_csv(f"{stem}.csv", index=False, lineterminator="\n")
+    _write(f"{stem}.csv", _csv(frame))
     align = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in frame.dtypes]
     shown = frame.astype(object).map(lambda value: _cell(value, float_format)).mask(frame.isna(), "–")
     shown = shown.rename(columns=_words).rename_axis(columns=None)
-    markdown = shown.map(lambda cell: cell.replace("|", r"\|")).to_markdown(
-        index=False, disable_numparse=True, colalign=align
-    )
+    escaped = shown.map(_plain).rename(columns=_plain)
+    markdown = escaped.to_markdown(index=False, disable_numparse=True, colalign=align)
     tex = shown.to_latex(
         index=False,
         escape=True,
@@ -76,10 +80,12 @@ def save_figure(figure: Figure, folder: str | Path, name: str, data: pd.DataFram
         caption: as for save_table; it is kept inside the pdf and the png.
     """
     stem = _stem(folder, name)
-    figure.savefig(f"{stem}.png", metadata={"Description": caption})
+    with _whole(f"{stem}.png") as part:
+        figure.savefig(part, format="png", metadata={"Description": caption})
     figure.set_layout_engine("none")  # what was laid out once need not be again
-    figure.savefig(f"{stem}.pdf", metadata={"CreationDate": None, "Subject": caption})
-    _flat(data).to_csv(f"{stem}.csv", index=False, lineterminator="\n")
+    with _whole(f"{stem}.pdf") as part:
+        figure.savefig(part, format="pdf", metadata={"CreationDate": None, "Subject": caption})
+    _write(f"{stem}.csv", _csv(_flat(data)))
     pyplot.close(figure)  # or a notebook would show it twice
     return Shown(caption, Path(f"{stem}.png"))
 
@@ -194,7 +200,8 @@ def _exporter() -> object:
 def _read_table(path: Path) -> dict:
     caption, _, body = path.read_text(encoding="utf-8").rpartition("\n\n")
     rows = [
-        [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in body.splitlines()
+        [re.sub(rf"\\({MARKUP})", r"\1", cell.strip()) for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in body.splitlines()
     ]
     align = ["right" if rule.endswith(":") else "left" for rule in rows[1]]
     return {"kind": "table", "name": path.stem, "caption": caption, "align": align, "head": rows[0], "rows": rows[2:]}
@@ -231,8 +238,28 @@ def _stem(folder: str | Path, name: str) -> Path:
     return Path(folder) / name
 
 
+@contextmanager
+def _whole(path: str) -> Iterator[str]:
+    """A place to write a file to that then becomes `path`: after a failure there is the old file, or none."""
+    part = f"{path}.{socket.gethostname()}-{os.getpid()}-0.part"
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        Path(part).unlink(missing_ok=True)
+
+
 def _write(path: str | Path, text: str) -> None:
-    Path(path).write_text(text, encoding="utf-8", newline="\n")
+    with _whole(str(path)) as part:
+        Path(part).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    """A table for programs and for people, whose spreadsheets would compute a caption that begins with an equals sign."""
+    texts = frame.select_dtypes(["object", "string"]).map(
+        lambda cell: f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+    )
+    return frame.assign(**texts).to_csv(index=False, lineterminator="\n")
 
 
 def _flat(frame: pd.DataFrame) -> pd.DataFrame:
@@ -241,6 +268,10 @@ def _flat(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _cell(value: object, float_format: str) -> str:
     return format(value, float_format) if isinstance(value, (float, np.floating)) else _words(value)
+
+
+def _plain(text: str) -> str:
+    return re.sub(MARKUP, r"\\\g<0>", " ".join(text.splitlines()))
 
 
 def _words(name: object) -> str:
