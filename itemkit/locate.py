@@ -8,6 +8,7 @@ from PIL import Image
 
 from itemkit.network import Batches, load_network, network_spec
 
+QUERIES = 256  # phrases that all images of a batch are compared with at once
 FAMILIES = ("owlvit", "owlv2", "grounding-dino")  # as transformers calls them
 Found = tuple[tuple[float, float, float, float], float]  # box (x0, y0, x1, y1) in pixels, score in [0, 1]
 
@@ -68,14 +69,18 @@ class ObjectLocator:
         queries = list(dict.fromkeys(phrase for named in phrases for phrase in named))
         if not queries:
             return [[] for _ in images]
+        found = [[] for _ in images]
         with torch.inference_mode():
-            logits, boxes = self._scores(self._pixels(list(images)), queries)  # (N, P, Q), (N, P, 4)
-        found = self._best(logits, boxes, images)
+            # The network's own forward would encode the queries once for every image; its parts encode them once in all.
+            grid, _ = self._network[1].image_embedder(self._pixels(list(images)))  # (N, rows, columns, width)
+            for start in range(0, len(queries), QUERIES):
+                logits, boxes = self._scores(grid, queries[start : start + QUERIES])  # (N, P, Q), (N, P, 4)
+                for of_image, more in zip(found, self._best(logits, boxes, images), strict=True):
+                    of_image += more
         column = {query: index for index, query in enumerate(queries)}
         return [[of_image[column[phrase]] for phrase in named] for of_image, named in zip(found, phrases, strict=True)]
 
-    def _scores(self, pixels, queries: list[str]):
-        # The network's own forward would encode the queries once for every image; its parts encode them once in all.
+    def _scores(self, grid, queries: list[str]):
         processor, network = self._network
         tokens = processor.tokenizer(
             queries,
@@ -85,9 +90,8 @@ class ObjectLocator:
             return_tensors="pt",
         ).to(self.device)
         text = getattr(network, self._family).get_text_features(**tokens).pooler_output  # (Q, d)
-        grid, _ = network.image_embedder(pixels)  # (N, rows, columns, width)
         patches = grid.flatten(1, 2)  # (N, P, width)
-        logits, _ = network.class_predictor(patches, text.expand(len(pixels), -1, -1))  # (N, P, Q)
+        logits, _ = network.class_predictor(patches, text.expand(len(grid), -1, -1))  # (N, P, Q)
         return logits, network.box_predictor(patches, grid)  # (N, P, Q), (N, P, 4)
 
     def _ground(self, pairs: list[tuple[Image.Image, str]]) -> list[Found | None]:

@@ -347,8 +347,12 @@ def _vectors(shard: Dataset, wanted: dict[str, list], encoder: ClipEncoder) -> p
     for names, pictures in _pictures(shard, list(wanted), encoder.batch_size):
         parts = [(name, part, box) for name in names for part, *box in [(WHOLE,), *wanted[name]]]
         picture_of = dict(zip(names, pictures, strict=True))
-        vectors = encoder.images([cut_out(picture_of[name], box) for name, _, box in parts])
-        rows += [(name, part, vector) for (name, part, _), vector in zip(parts, vectors, strict=True)]
+        for start in range(
+            0, len(parts), encoder.batch_size
+        ):  # the crops of a picture with thousands of boxes are many
+            some = parts[start : start + encoder.batch_size]
+            vectors = encoder.images([cut_out(picture_of[name], box) for name, _, box in some])
+            rows += [(name, part, vector) for (name, part, _), vector in zip(some, vectors, strict=True)]
     return pd.DataFrame(rows, columns=["image_id", "part", "vector"]).astype({"image_id": str, "part": str})
 
 

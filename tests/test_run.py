@@ -255,7 +255,7 @@ def test_no_kernel_outlives_a_run_that_is_stopped(project, sent):
         started.send_signal(sent)
         said = started.communicate(timeout=30)[1]
     wait_until(lambda: not any(kernel.is_running() for kernel in kernels))
-    if sent == signal.SIGINT:
+    if sent != signal.SIGKILL:
         assert said == "itemkit: interrupted; the same command goes on from here\n" and started.returncode == 1
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from isolation import MAY_LEAVE_THE_NETWORK, without_network
 from run_cells import run_cells
 
 from itemkit.arms import ARMS
@@ -43,10 +44,12 @@ def project(tmp_path_factory) -> Path:
 
 
 def start(project: Path, code: str, *before: Path, **variables: str) -> subprocess.CompletedProcess:
-    """Run the profile by `code`; modules in the folders `before` hide those that are installed."""
+    """Run the profile by `code` without a network; modules in the folders `before` hide those that are installed."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(project / "cache"), **variables}
     environment["PYTHONPATH"] = os.pathsep.join(map(str, (*before, ROOT, ROOT / "tests")))
     command = [sys.executable, "-c", code, str(project)]
+    if MAY_LEAVE_THE_NETWORK:
+        command = without_network(command)
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -182,6 +185,7 @@ def test_a_notebook_run_by_hand_with_another_value_is_refused_or_told_of(project
 TWICE = """
 import pathlib, sys
 from matplotlib import pyplot
+from isolation import MAY_LEAVE_THE_NETWORK, without_network
 from run_cells import run_cells
 from itemkit.running import run
 

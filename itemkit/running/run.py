@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import difflib
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir, closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 import yaml
@@ -165,12 +167,24 @@ def locked(results: Path) -> Iterator[None]:
     Raises:
         RunError: another run holds it.
     """
-    results.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(results / ".lock", blocking=False):
             yield
     except Timeout:
         raise RunError(f"another run is writing {results}; wait until it has ended, or stop it") from None
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder if it is absent, and raise a RunError if nothing can be written to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        raise RunError(
+            f"{folder} cannot be written to ({error.strerror}); a run keeps its results and its cache: free or open it, or name "
+            "other places by `results` and `cache` in a profile"
+        ) from None
 
 
 def warm_kernels(notebooks: list[Path]) -> Iterator[KernelManager]:
@@ -209,7 +223,7 @@ def warm_kernels(notebooks: list[Path]) -> Iterator[KernelManager]:
     finally:
         with ThreadPoolExecutor() as apart:  # from papermill's loop, in which an interrupted cell would complain
             for kernel in started:
-                apart.submit(kernel.shutdown_kernel, now=kernel is not started[place])
+                apart.submit(kernel.shutdown_kernel, now=True)
         for kernel in started:
             kernel.client().stop_channels()
 
@@ -231,6 +245,8 @@ def execute(notebook: Path, output: Path, parameters: dict[str, object], kernels
         papermill.execute_notebook(notebook, output, parameters, km=kernel, **options)
     except papermill.PapermillExecutionError as error:
         raise RunError(f"{notebook.name} failed: {error.ename}: {error.evalue}\n  see {output}") from None
+    except OSError as error:  # the notebook as it was executed cannot be written
+        raise RunError(f"{notebook.name} stopped: {error}") from None
     except RuntimeError as error:  # the kernel did not start, or was killed, most often for want of memory
         raise RunError(f"{notebook.name} stopped: {error}\n  see {output}") from None
 
@@ -276,9 +292,12 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False) -> Path:
         if (kept := profile_of(reference) or results.name) != results.name:
             raise RunError(f"the reference is a run of {kept}; remove {reference} to make one of {results.name}")
     everything, left_out = all_values(steps), {}
+    kept = [results, (root / "notebooks" / str(everything.get("cache", results))).resolve()]
     ready(everything, root)
+    for folder in kept:
+        check_writable(folder)
     with locked(results), closing(warm_kernels([notebook for notebook, _ in steps])) as kernels:
-        for folder in (results, root / "notebooks" / str(everything.get("cache", results))):
+        for folder in kept:
             clear_parts(folder)  # of a run that was killed
         for number, (notebook, parameters) in enumerate(steps, start=1):
             if make_reference and number == len(steps):
@@ -321,6 +340,7 @@ def main() -> None:
     profile, *options = sys.argv[1:] or [""]
     if not profile or options not in ([], ["--check"], ["--reference"], ["--dry-run"]):
         sys.exit("usage: python -m itemkit.running.run PROFILE [--check | --reference | --dry-run]")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as if it had been interrupted by hand
     try:
         if options == ["--check"]:
             print(f"as in the reference: {check_run(profile, ROOT)}")
@@ -328,7 +348,7 @@ def main() -> None:
             print(dry_run(profile, ROOT))
         else:
             print(f"done: {run(profile, ROOT, make_reference=options == ['--reference']) / 'index.html'}")
-    except (RunError, FileNotFoundError) as error:
+    except (RunError, OSError) as error:
         sys.exit(f"itemkit: {error}")
     except KeyboardInterrupt:
         sys.exit("itemkit: interrupted; the same command goes on from here")
