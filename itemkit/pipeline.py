@@ -8,7 +8,7 @@ cache (None) the networks' stages keep nothing.
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
@@ -24,8 +24,11 @@ from datasets.config import HF_DATASETS_CACHE
 from PIL import Image
 from tqdm.auto import tqdm
 
+from itemkit import scale
 from itemkit.captions import Captioner, object_phrases
+from itemkit.data.choices import check_names
 from itemkit.data.images import (
+    LONGEST,
     UnreadableImage,
     decode_image,
     encoded_bytes,
@@ -65,7 +68,13 @@ def inspect(images: Dataset, cache: str | Path) -> pd.DataFrame:
 
 
 def describe(
-    images: Dataset, captioner: Captioner, nouns: str | Path, cache: str | Path | None, phrase: str = "object"
+    images: Dataset,
+    captioner: Captioner,
+    nouns: str | Path,
+    cache: str | Path | None,
+    phrase: str = "object",
+    engine: str = "local",
+    workers: int | None = None,
 ) -> pd.DataFrame:
     """Write a caption for each distinct image, and name the objects of each caption.
 
@@ -73,20 +82,26 @@ def describe(
         images: as load_images returns them.
         captioner: writes the captions, for real and generated images alike.
         nouns: the spaCy pipeline of object_phrases: a folder or a package.
-        cache: a folder for what the networks say.
+        cache: a folder for what the networks say; None keeps nothing.
         phrase: one of captions.PHRASES.
+        engine: one of scale.ENGINES: "ray" lets other processes and machines build what the cache does not hold.
+        workers: of Ray, as scale.fill has them.
 
     Returns:
         image_id, caption, phrases (a list), status ("ok" or "unreadable"), reason; a row for each distinct image. An
         unreadable one has an empty caption; a caption without objects has an empty list.
     """
     spacy_folder(nouns)  # before hours of captioning, not after
-    tables = []
     key = {} if cache is None else VERSION | captioner.spec
-    for shard in _shards(images, "describe", quiet=cache is None):
-        build = partial(_captions, shard, captioner)
-        table = _kept(cache, "captions", key | {"images": digest(shard["image_id"][:])}, build)
-        tables.append(table.assign(phrases=name_objects(table["caption"].tolist(), nouns, cache, phrase)))
+
+    def pieces(shards: Iterable[Dataset]) -> Iterator[tuple[dict, partial]]:
+        for shard in shards:
+            yield key | {"images": digest(shard["image_id"][:])}, partial(_captions, shard, captioner)
+
+    tables = [
+        table.assign(phrases=name_objects(table["caption"].tolist(), nouns, cache, phrase))
+        for table in _tables(cache, "captions", pieces, images, "describe", engine, workers)
+    ]
     return pd.concat(tables, ignore_index=True)[["image_id", "caption", "phrases", "status", "reason"]]
 
 
@@ -217,30 +232,46 @@ def _perturb(row: dict, name: str, strength: float, seed: int, version: int) -> 
     return {"image": {"bytes": encoded, "path": None}, "image_id": image_id(encoded), "original_id": row["image_id"]}
 
 
-def locate(images: Dataset, captions: pd.DataFrame, locator: ObjectLocator, cache: str | Path | None) -> pd.DataFrame:
+def locate(
+    images: Dataset,
+    captions: pd.DataFrame,
+    locator: ObjectLocator,
+    cache: str | Path | None,
+    engine: str = "local",
+    workers: int | None = None,
+) -> pd.DataFrame:
     """Find the objects that the captions name.
 
     Args:
         images: as load_images returns them.
         captions: what describe returned for them.
         locator: finds one box for each phrase.
-        cache: a folder for what the network says.
+        cache: a folder for what the network says; None keeps nothing.
+        engine, workers: as for describe.
 
     Returns:
         image_id, phrase, x0, y0, x1, y1 (pixels of the decoded image), score; a row for each object that was found.
     """
     phrases = dict(zip(captions["image_id"], captions["phrases"].map(list), strict=True))
     key = {} if cache is None else VERSION | locator.spec
-    tables = []
-    for shard in _shards(images, "locate", quiet=cache is None):
-        wanted = [(name, phrases[name]) for name in shard["image_id"]]
-        build = partial(_boxes, shard, dict(wanted), locator)
-        tables.append(_kept(cache, "boxes", key | {"phrases": digest(wanted)}, build))
+
+    def pieces(shards: Iterable[Dataset]) -> Iterator[tuple[dict, partial]]:
+        for shard in shards:
+            wanted = [(name, phrases[name]) for name in shard["image_id"]]
+            yield key | {"phrases": digest(wanted)}, partial(_boxes, shard, dict(wanted), locator)
+
+    tables = _tables(cache, "boxes", pieces, images, "locate", engine, workers)
     return pd.concat(tables, ignore_index=True)
 
 
 def embed(
-    images: Dataset, captions: pd.DataFrame, boxes: pd.DataFrame, encoder: ClipEncoder, cache: str | Path | None
+    images: Dataset,
+    captions: pd.DataFrame,
+    boxes: pd.DataFrame,
+    encoder: ClipEncoder,
+    cache: str | Path | None,
+    engine: str = "local",
+    workers: int | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Put images, the crops of their objects, captions and phrases on CLIP's unit sphere.
 
@@ -250,7 +281,8 @@ def embed(
         images: as load_images returns them.
         captions, boxes: what describe and locate returned for them.
         encoder: makes the vectors.
-        cache: a folder for what the network says.
+        cache: a folder for what the network says; None keeps nothing.
+        engine, workers: as for describe; texts are few, and made here.
 
     Returns:
         (vectors, texts). vectors: image_id, part ("whole" or the phrase), vector ((D,) float32); nothing for an
@@ -268,11 +300,14 @@ def embed(
     for name, *crop in boxes[["image_id", "phrase", *BOX]].itertuples(index=False):
         crops.setdefault(name, []).append(crop)
     key = {} if cache is None else VERSION | encoder.spec
-    vectors, texts = [], []
-    for shard in _shards(images, "embed", quiet=cache is None):
-        wanted = [(name, crops.get(name, [])) for name in shard["image_id"] if name in readable]
-        build = partial(_vectors, shard, dict(wanted), encoder)
-        vectors.append(_kept(cache, "vectors", key | {"crops": digest(wanted)}, build))
+
+    def pieces(shards: Iterable[Dataset]) -> Iterator[tuple[dict, partial]]:
+        for shard in shards:
+            wanted = [(name, crops.get(name, [])) for name in shard["image_id"] if name in readable]
+            yield key | {"crops": digest(wanted)}, partial(_vectors, shard, dict(wanted), encoder)
+
+    vectors = list(_tables(cache, "vectors", pieces, images, "embed", engine, workers))
+    texts = []
     said = sorted({*captions.loc[captions["status"] == "ok", "caption"], *chain(*captions["phrases"])})
     for start in range(0, len(said), SHARD):
         some = said[start : start + SHARD]
@@ -284,6 +319,23 @@ def embed(
 
 def _kept(cache: str | Path | None, stage: str, key: dict, build: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     return build() if cache is None else cached(Path(cache) / stage, key, build)
+
+
+def _tables(
+    cache: str | Path | None,
+    stage: str,
+    pieces: Callable[[Iterable[Dataset]], Iterator[tuple[dict, partial]]],
+    images: Dataset,
+    name: str,
+    engine: str,
+    workers: int | None,
+) -> Iterator[pd.DataFrame]:
+    """The table of each shard, of those that `pieces` gives key and build of."""
+    check_names("engine", [engine], scale.ENGINES)
+    if engine == "ray" and cache is not None:
+        scale.fill(Path(cache) / stage, pieces(_shards(images, name, quiet=True)), workers)
+    for key, build in pieces(_shards(images, name, quiet=cache is None)):
+        yield _kept(cache, stage, key, build)
 
 
 def _shards(images: Dataset, stage: str, quiet: bool = False) -> Iterator[Dataset]:
@@ -403,13 +455,15 @@ def _batches(shard: Dataset, size: int, threads: ThreadPoolExecutor) -> Iterator
 def cut_out(image: Image.Image, box: list[float]) -> Image.Image:
     """Return a crop: the box (x0, y0, x1, y1) rounded outwards to whole pixels of the picture, at least one each way.
 
-    Without a box it is the whole picture.
+    Without a box it is the whole picture. A crop more than LONGEST times as long as wide is widened to that.
     """
     if not box:
         return image
-    (left, right), (top, bottom) = (
-        _outwards(box[place], box[place + 2], side) for place, side in enumerate((image.width, image.height))
-    )
+    across, down = _outwards(box[0], box[2], image.width), _outwards(box[1], box[3], image.height)
+    least = ceil(
+        max(across[1] - across[0], down[1] - down[0]) / LONGEST
+    )  # a thread would fill the memory, once enlarged
+    (left, right), (top, bottom) = _widened(*across, image.width, least), _widened(*down, image.height, least)
     return image.crop((left, top, right, bottom))
 
 
@@ -417,6 +471,13 @@ def _outwards(low: float, high: float, side: int) -> tuple[int, int]:
     """The pixels that an interval touches, of those that there are, and at least one."""
     first = min(max(floor(low), 0), side - 1)
     return first, min(max(ceil(high), first + 1), side)
+
+
+def _widened(first: int, last: int, side: int, least: int) -> tuple[int, int]:
+    """At least so many pixels, around those from `first` to `last`."""
+    more = max(0, min(least, side) - (last - first))
+    first = max(0, min(first - more // 2, side - (last - first) - more))
+    return first, max(last, first + min(least, side))
 
 
 def spacy_folder(nouns: str | Path) -> Path:

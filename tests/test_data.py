@@ -1,12 +1,17 @@
+import copy
 import io
+import json
 import os
 import re
 import warnings
+from collections import Counter
+from functools import reduce
 
 import datasets
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from conftest import CARD, encode, make_picture
 from PIL import Image
 from scipy.fft import dctn
@@ -431,3 +436,49 @@ def test_only_regular_files_are_opened(tmp_path):
     Image.new("RGB", (2, 2)).save(tmp_path / "fine.png")
     (tmp_path / "link.png").symlink_to(tmp_path / "fine.png")  # as the cache of the Hub has them
     assert encoded_bytes({"bytes": None, "path": str(tmp_path / "link.png")}) == (tmp_path / "fine.png").read_bytes()
+
+
+ODD = [None, True, 0, 3.5, "", "x", [], ["x"], [None], [[]], [{}], {}, {"a": None}, {1: 2}]
+
+
+def places(value, before=()):
+    """The path to each value of nested dicts and lists."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return ([before] if before else []) + [place for key, one in inner for place in places(one, (*before, key))]
+
+
+@pytest.mark.parametrize("card", ["genimage", "twitter_ai", "genvidbench"])  # long, wide, folder
+def test_a_card_with_one_value_changed_is_read_or_refused_in_a_sentence(card, tmp_path):
+    _, front, body = (DATA_CARDS / card / "README.md").read_text().split("---\n", 2)
+    block = yaml.safe_load(front)
+    outcomes = Counter()
+    for place in places(block):
+        for value in ODD:
+            changed = copy.deepcopy(block)
+            inner = reduce(lambda one, key: one[key], place[:-1], changed)
+            inner[place[-1]] = value
+            (tmp_path / "README.md").write_text(
+                f"---\n{json.dumps(changed)}\n---\n{body}"
+            )  # JSON is YAML, and written fast
+            try:
+                found = read_card(tmp_path)
+                outcomes[f"read {bool(found.summary and found.values)}"] += 1
+            except (ValueError, FileNotFoundError) as error:
+                assert "\n" not in str(error) and str(tmp_path) in str(error) or "unknown" in str(error)
+                outcomes["refused"] += 1
+    assert outcomes["read True"] > 50 and outcomes["refused"] > 50 and len(outcomes) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["../out", "a/b", "a\\b", "<b>", "[a]", "a|b", "=1", "-a", "", "a\nb", "`a`", "x" * 101]
+)
+def test_a_generator_whose_name_is_a_path_a_formula_or_markup_is_refused(name, tmp_path):
+    text = CARD.replace("{name: smooth,", f"{{name: {json.dumps(name)}, value: smooth,")
+    with pytest.raises(ValueError, match=r"a generator is called .*; its name becomes one of folders and of rows"):
+        read_card(write_card(tmp_path, text))
+
+
+def test_a_generator_may_be_called_almost_anything(tmp_path):
+    for name in ("$_$", "DALL·E 3", "sdxl-1.0 (base)", "生成", "x" * 100):
+        text = CARD.replace("{name: smooth,", f"{{name: {json.dumps(name, ensure_ascii=False)}, value: smooth,")
+        assert name in read_card(write_card(tmp_path, text)).generators

@@ -1,13 +1,21 @@
 """Data sets of which nothing, or hardly anything, is left: each notebook says so in a sentence, or goes on."""
 
+import dataclasses
+import itertools
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from run_cells import run_cells
 from test_field import folder_card, long_card, png, rows
 
+from itemkit.captions import object_phrases
 from itemkit.data.cards import read_card
+from itemkit.data.images import decode_image, encoded_bytes
 from itemkit.data.load import load_images
+from itemkit.embed import ClipEncoder
+from itemkit.locate import ObjectLocator
 from itemkit.pipeline import describe, embed, locate
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -66,3 +74,37 @@ def test_stages_without_images_say_so_and_with_unreadable_ones_alone_go_on(image
     vectors, texts = embed(lost, captions, boxes, encoder, None)
     assert not len(boxes) and not len(vectors) and not len(texts)
     assert list(vectors) == ["image_id", "part", "vector"] and list(texts) == ["text", "vector", "cut"]
+
+
+def test_a_caption_of_thousands_of_words_and_a_picture_of_thousands_of_boxes_are_bounded(
+    images, networks, tiny_spacy, monkeypatch
+):
+    _, locator, encoder = networks
+    one = images.select([0])
+    phrases = [f"w{number}" for number in range(2000)]
+    captions = pd.DataFrame({"image_id": one["image_id"], "caption": ["car " * 2500], "phrases": [phrases]})
+    captions = captions.assign(status="ok", reason="")
+    assert object_phrases(captions["caption"].tolist(), tiny_spacy) == [[" ".join(["car"] * 2500)]]
+    asked = []
+    scores = ObjectLocator._scores
+    monkeypatch.setattr(
+        ObjectLocator, "_scores", lambda self, grid, queries: asked.append(len(queries)) or scores(self, grid, queries)
+    )
+    boxes = locate(one, captions, dataclasses.replace(locator, threshold=0.0), None)
+    assert len(boxes) == 2000 and max(asked) == 256
+    many = pd.concat([boxes.assign(phrase=boxes.phrase + str(copy)) for copy in range(3)], ignore_index=True).head(5000)
+    crops, whole = [], ClipEncoder.images
+    monkeypatch.setattr(ClipEncoder, "images", lambda self, some: crops.append(len(some)) or whole(self, some))
+    with pytest.warns(UserWarning, match="exceed the 77 tokens"):
+        vectors, _ = embed(one, captions, many, encoder, None)
+    assert len(vectors) == 5001 and max(crops) == encoder.batch_size
+
+
+def test_queries_asked_some_at_a_time_find_the_same(images, networks, monkeypatch):
+    locator = dataclasses.replace(networks[1], threshold=0.0)
+    pictures = [decode_image(encoded_bytes(images[row]["image"])) for row in range(3)]
+    phrases = [["car", "tree", "red boat"], ["house"], ["tree", "sky", "dog", "cat"]]
+    together = locator(pictures, phrases)
+    monkeypatch.setattr("itemkit.locate.QUERIES", 2)
+    for found, expected in zip(itertools.chain(*locator(pictures, phrases)), itertools.chain(*together), strict=True):
+        np.testing.assert_allclose([*found[0], found[1]], [*expected[0], expected[1]], atol=1e-3)

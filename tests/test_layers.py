@@ -19,6 +19,7 @@ METHOD = {
     "protocol",
     "pipeline",
     "network",
+    "scale",
     "store",
 }
 ALLOWED = {  # from each part of the house, the parts that it may import

@@ -124,3 +124,21 @@ def test_plot_files_has_a_line_for_each_source_and_format():
     )
     axes = plot_files(kinds.assign(kB_95_percent=4)).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["real, JPEG", "gan, PNG"]
+
+
+@pytest.mark.parametrize("name", ["$_$", "$$", "a $ and $\\frac{", "^{_}"])
+def test_a_dollar_in_a_name_or_a_caption_is_a_dollar(name, tmp_path):
+    axes = plot_matrix(pd.DataFrame([[0.5]], index=pd.Index([name], name="train"), columns=[name]))
+    axes.figure.suptitle(name)
+    axes.figure.savefig(tmp_path / "a.png")
+    axes.figure.savefig(tmp_path / "a.pdf")
+    assert name.replace("_", " ") in axes.get_xticklabels()[0].get_text()
+
+
+def test_a_logarithmic_axis_has_plain_numbers(tmp_path):
+    axes = pyplot.figure().add_subplot()
+    axes.plot([1, 10, 100], [1, 2, 3])
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.figure.savefig(tmp_path / "a.png")
+    assert "10" in [label.get_text() for label in axes.get_xticklabels()]

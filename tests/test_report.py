@@ -9,6 +9,7 @@ import pytest
 from matplotlib import pyplot
 from PIL import Image
 
+from itemkit.paper import report
 from itemkit.paper.plots import style
 from itemkit.paper.reference import compare, summarise
 from itemkit.paper.report import save_figure, save_table
@@ -301,3 +302,57 @@ def test_what_is_saved_can_be_shown_once_and_as_the_report_shows_it(tmp_path):
 
 def test_page_of_an_empty_run_is_a_page(tmp_path):
     assert "<h1>Nothing yet</h1>" in save_page(tmp_path, "Nothing yet").read_text(encoding="utf-8")
+
+
+# what strangers write
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "[a link](javascript:alert(1))",
+    "![a picture](http://192.0.2.1/a.png)",
+    '=HYPERLINK("http://192.0.2.1")',
+    "+1+1",
+    "-1",
+    "@SUM(A1)",
+    "\tcell",
+    "a | b `c` \\ $_$ $$ https://192.0.2.1",
+    "two\nlines",
+]
+
+
+def test_a_table_holds_what_captions_say_and_nothing_in_them_is_live(tmp_path):
+    from nbconvert.filters.markdown import markdown2html
+
+    frame = pd.DataFrame({"caption": HOSTILE, "value": np.arange(len(HOSTILE), dtype=float)})
+    shown = save_table(frame, tmp_path, "00_said", "A claim.")
+    kept = pd.read_csv(tmp_path / "00_said.csv")["caption"].tolist()
+    assert [cell[:1] for cell in kept[3:8]] == ["'"] * 5 and [cell[1:] for cell in kept[3:8]] == HOSTILE[3:8]
+    assert kept[:3] + kept[8:] == HOSTILE[:3] + HOSTILE[8:]
+    page = markdown2html(shown.markdown)
+    assert "<script" not in page and "<a " not in page and "<img" not in page
+    assert page.count("<tr>") == len(HOSTILE) + 1
+    (table,) = [report._read_table(path) for path in tmp_path.glob("*.md")]
+    expected = [" ".join(text.split("\n")).replace("_", " ").strip() for text in HOSTILE]
+    assert [row[0] for row in table["rows"]] == expected
+
+
+def test_the_page_shows_it_as_text(tmp_path):
+    save_table(pd.DataFrame({"caption": HOSTILE}), tmp_path / "tables", "00_said", "A claim.")
+    figure = pyplot.figure()
+    figure.add_subplot().set_title("$_$ $$ <b>")
+    save_figure(
+        figure, tmp_path / "figures", "00_drawn", pd.DataFrame({"caption": HOSTILE}), "<script>alert(2)</script>"
+    )
+    page = save_page(tmp_path).read_text()
+    assert "<script>" not in page and "&lt;script&gt;alert(1)" in page and "&lt;script&gt;alert(2)" in page
+    assert pd.read_csv(tmp_path / "figures" / "00_drawn.csv")["caption"][3].startswith("'=")
+
+
+def test_a_failed_write_leaves_the_earlier_file(tmp_path, monkeypatch):
+    save_table(pd.DataFrame({"x": [1]}), tmp_path, "00_x")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr("pathlib.Path.write_text", lambda path, *_, **__: path.write_bytes(b"half") and 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        save_table(pd.DataFrame({"x": [2]}), tmp_path, "00_x")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -462,3 +462,14 @@ def test_the_same_clip_gives_the_same_bytes():
 def test_broken_clips_are_refused(broken):
     with pytest.raises(UnreadableImage, match="no clip that FFmpeg can decode"):
         middle_frame(broken)
+
+
+def test_a_clip_that_takes_too_long_or_has_frames_too_large_is_refused(monkeypatch):
+    clip = make_clip(5)
+    monkeypatch.setattr("itemkit.data.images.PIXEL_LIMIT", 48 * 40 - 1)
+    with pytest.raises(UnreadableImage, match="frames of 48 x 40 pixels, more than 1919"):
+        middle_frame(clip)
+    monkeypatch.undo()
+    monkeypatch.setattr("itemkit.data.images.CLIP_SECONDS", -1)
+    with pytest.raises(UnreadableImage, match="decoding took longer than -1 s"):
+        middle_frame(clip)

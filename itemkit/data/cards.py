@@ -32,7 +32,7 @@ KINDS = {  # of the entries of a card
     "video": (bool,),
     "unverified": (list,),
 }
-NAME = r"\w[^/\\<>\[\]|`\x00-\x1f\x7f]{0,99}"  # of a generator
+NAME = r"[^\s=+\-@./\\<>\[\]|`\x00-\x1f\x7f][^/\\<>\[\]|`\x00-\x1f\x7f]{0,99}"  # of a generator
 UNKNOWN = "unknown"  # what a card says where nobody has looked; the loader then says so, too
 
 
@@ -162,6 +162,9 @@ def _check_kinds(file: Path, block: dict) -> None:
         if name in block and (not isinstance(block[name], kinds) or isinstance(block[name], bool) > (bool in kinds)):
             expected = " or ".join(kind.__name__ for kind in kinds).replace("NoneType", "null")
             raise ValueError(f"card {file}: itemkit.{name} is {block[name]!r}; expected a {expected}")
+    for name in ("pictures", "gigabytes"):
+        if isinstance(block.get(name), str) and block[name] != UNKNOWN:
+            raise ValueError(f"card {file}: itemkit.{name} is {block[name]!r}; expected a number, or {UNKNOWN!r}")
     if odd := [one for one in block.get("generators") or () if not isinstance(one, dict)]:
         raise ValueError(
             f"card {file}: a generator is {odd[0]!r}; expected lines such as {{name: sdxl, family: diffusion}}"
@@ -175,7 +178,7 @@ def _check_kinds(file: Path, block: dict) -> None:
     if odd := [name for name in names if not re.fullmatch(NAME, name)]:
         raise ValueError(
             f"card {file}: a generator is called {odd[0]!r}; its name becomes one of folders and of rows: expected it to begin "
-            "with a letter or digit, and to hold no / \\ < > [ ] | ` or control characters (`value` may say what the data call it)"
+            "with none of = + - @ . and to hold no / \\ < > [ ] | ` or control characters (`value` may say what the data call it)"
         )
     entries = [(name, *pair) for name in ("columns", "splits") for pair in (block.get(name) or {}).items()]
     if odd := [one for one in entries if not isinstance(one[2], str)]:

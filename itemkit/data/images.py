@@ -13,14 +13,18 @@ from time import thread_time
 import imagehash
 import numpy as np
 import pandas as pd
-from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 ALIGNED_QUALITY = 96  # of JPEG, 1 to 100: about that of ImageNet's photographs, and what later benchmarks agreed on
 # What is read: formats of photographs and generators. Pillow knows forty more, some by calling other programs.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM", "ICO", "TGA")
+# JPEG2000 is none of them: a file of 146 bytes may take gigabytes before Pillow can be asked how large it is.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "PPM")
 DECODE_SECONDS = 30  # of a processor, until a decoder is stopped; 89 million pixels take six
+CLIP_SECONDS = 120  # the same for a clip, all of which is decoded to find its middle
 BLOCK = 4096  # bytes that a decoder gets at once: what it makes of them cannot be interrupted
 STRIP = 1024  # rows
+LARGEST_FILE = 2**30  # bytes
+LONGEST = 100  # times as long as wide: networks enlarge the shorter side to hundreds of pixels, and the other with it
 PIXEL_LIMIT = 89_478_485  # Pillow's MAX_IMAGE_PIXELS: a quarter of a gigabyte as 24-bit RGB
 BROKEN = (ArithmeticError, AttributeError, LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error)
 TURNS = {  # EXIF orientation to what makes a picture upright
@@ -35,6 +39,11 @@ TURNS = {  # EXIF orientation to what makes a picture upright
 SUBSAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}  # Pillow's numbers for them
 
 
+# Pillow tells of large pictures, which are refused here, and of each odd entry of EXIF, which is read for one of them. Set
+# once, since a filter for a while (catch_warnings) is one of all threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
 class UnreadableImage(ValueError):
     """Encoded bytes that give no picture; the message is the reason."""
 
@@ -47,10 +56,10 @@ def image_id(encoded: bytes) -> str:
 def pixel_count(image: dict) -> int:
     """Return how many pixels the header of a cell of the image column announces; 0 where it cannot be read."""
     try:
-        header = _open(encoded_bytes(image), PIXEL_LIMIT)
+        width, height = _extent(_open(encoded_bytes(image), PIXEL_LIMIT))
     except UnreadableImage:
         return 0
-    return header.width * header.height
+    return width * height
 
 
 def encoded_bytes(image: dict) -> bytes:
@@ -65,8 +74,11 @@ def encoded_bytes(image: dict) -> bytes:
         return image["bytes"]
     path = Path(image["path"])
     try:
-        if not S_ISREG(path.stat().st_mode):
+        found = path.stat()
+        if not S_ISREG(found.st_mode):
             raise OSError(f"{str(path)!r} is no regular file")  # a pipe would be waited for, a device never ends
+        if found.st_size > LARGEST_FILE:
+            raise OSError(f"{found.st_size} bytes, more than the limit of {LARGEST_FILE}")
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
         raise UnreadableImage(f"its file cannot be read: {error}") from error
@@ -84,7 +96,8 @@ def decode_image(
             limit of its own, twice this default.
 
     Raises:
-        UnreadableImage: no image, a truncated or broken one, too many pixels, or pixels without a defined white.
+        UnreadableImage: no image, a truncated or broken one, too many pixels, one side more than LONGEST times the other,
+            or pixels without a defined white.
     """
     return _decoded(_open(encoded, pixel_limit), background)
 
@@ -139,14 +152,27 @@ def middle_frame(clip: bytes) -> bytes:
 
     try:
         with av.open(io.BytesIO(clip)) as frames:
-            number = sum(1 for _ in frames.decode(video=0))  # counted, since containers are often wrong about it
+            end = thread_time() + CLIP_SECONDS
+            number = sum(
+                1 for _ in _in_time(frames.decode(video=0), end)
+            )  # counted: containers are often wrong about it
             frames.seek(0)
-            picture = next(islice(frames.decode(video=0), number // 2, None)).to_image()
+            picture = next(islice(_in_time(frames.decode(video=0), end), number // 2, None)).to_image()
     except (av.FFmpegError, IndexError, StopIteration) as error:  # IndexError: sound without pictures
         raise UnreadableImage(f"no clip that FFmpeg can decode: {error}") from error
     file = io.BytesIO()
     picture.save(file, "PNG")
     return file.getvalue()
+
+
+def _in_time(frames: Iterator, end: float) -> Iterator:
+    """The frames of a clip, until one is too large or it has taken too long."""
+    for frame in frames:
+        if thread_time() > end:
+            raise UnreadableImage(f"decoding took longer than {CLIP_SECONDS} s")
+        if frame.width * frame.height > PIXEL_LIMIT:
+            raise UnreadableImage(f"frames of {frame.width} x {frame.height} pixels, more than {PIXEL_LIMIT}")
+        yield frame
 
 
 def inspect_images(images) -> pd.DataFrame:
@@ -221,8 +247,7 @@ def _open(encoded: bytes, pixel_limit: int) -> Image.Image:
     if not encoded:
         raise UnreadableImage("no bytes")
     try:
-        with warnings.catch_warnings(action="ignore"):  # of Pillow's own pixel limit, half of the one that it enforces
-            image = Image.open(_Timed(encoded), formats=FORMATS)
+        image = Image.open(_Timed(encoded), formats=FORMATS)
     except UnidentifiedImageError as error:  # its own message holds a memory address
         raise UnreadableImage(f"no image format that is read here ({', '.join(FORMATS)})") from error
     except UnreadableImage:
@@ -247,9 +272,20 @@ class _Timed(io.BytesIO):
         return super().read(size)
 
 
+def _extent(image: Image.Image) -> tuple[int, int]:
+    """Width and height that are decoded: a tile of a TIFF file may be larger than all of its picture."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return image.size
+    tile = (int(image.tag_v2.get(tag) or 0) for tag in (322, 323))
+    return tuple(map(max, image.size, tile))
+
+
 def _check_size(image: Image.Image, pixel_limit: int) -> None:
-    if image.width * image.height > pixel_limit:
-        raise UnreadableImage(f"{image.width} x {image.height} pixels, more than the limit of {pixel_limit}")
+    width, height = _extent(image)
+    if width * height > pixel_limit:
+        raise UnreadableImage(f"{width} x {height} pixels, more than the limit of {pixel_limit}")
+    if max(image.size) > LONGEST * min(image.size):
+        raise UnreadableImage(f"{image.width} x {image.height} pixels, one side more than {LONGEST} times the other")
 
 
 def _decoded(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
@@ -259,7 +295,7 @@ def _decoded(image: Image.Image, background: tuple[int, int, int]) -> Image.Imag
     except UnreadableImage:
         raise
     except Exception as error:  # decoders raise what they like on broken files, and no file may stop a run
-        raise UnreadableImage(f"{image.format}: {error}") from error
+        raise UnreadableImage(f"{image.format}: {str(error) or type(error).__name__}") from error
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -30,7 +30,8 @@ def choose_threshold(label: np.ndarray, score: np.ndarray) -> float:
     _check_probability(score)
     false_positive_rate, true_positive_rate, scores = roc_curve(label, score, drop_intermediate=False)
     best = np.argmax(true_positive_rate - false_positive_rate)
-    edges = np.append(scores.clip(max=1), 0)  # the first of scores is infinite: nothing is called generated
+    # The first of scores is infinite: nothing is called generated, not even a score of one.
+    edges = np.append(scores.clip(max=1 if scores[1] < 1 else 1 + 2.0**-51), 0)
     return float((edges[best] + edges[best + 1]) / 2)
 
 

@@ -24,7 +24,9 @@ from PIL import Image
 
 OPENING = [("figure", "00_samples"), ("figure", "04_matrix"), ("table", "04_unseen")]  # what the page shows first
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
-MARKUP = r"[\\|<\[`]"  # what Markdown would make of the text of a cell: another cell, a tag, a link, a picture, code
+MARKUP = (
+    r"[\\|<\[`]|:(?=//)"  # what Markdown would make of the text of a cell: another cell, a tag, a link, a picture, code
+)
 NOTEBOOK_PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>

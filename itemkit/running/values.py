@@ -22,6 +22,7 @@ CHOICES = {
     "phrase": ("object", "noun", "modified noun"),
     "dtype": DTYPES,
     "encoder_dtype": DTYPES,
+    "engine": ("local", "ray"),
     "missing_box": ("drop", "whole image"),
     "distance": DISTANCES,
     "pool": POOLS,
