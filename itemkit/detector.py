@@ -32,7 +32,7 @@ from itemkit.arms import cosine_misalignment, feature_matrix, object_misalignmen
 from itemkit.captions import Captioner
 from itemkit.data.files import whole
 from itemkit.data.hub import fetch
-from itemkit.data.images import UnreadableImage, aligned, decode_image, image_id, upright_rgb
+from itemkit.data.images import UnreadableImage, aligned, decode_image, encoded_bytes, image_id, upright_rgb
 from itemkit.embed import ClipEncoder
 from itemkit.evaluation.calibration import at_temperature, conformal_threshold
 from itemkit.head import MLPHead, predict
@@ -260,18 +260,12 @@ class Detector:
             doubts.append(
                 f"{len(self.real_scores)} real pictures are too few for a false positive rate of {100 * rate:g} %"
             )
-        if doubts:
-            answer, reason = "undecided", f"No verdict: {', and '.join(doubts)}."
-        elif row.score > threshold:
-            answer, reason = (
-                "generated",
-                f"Its score is above {limit:.2f}; of real pictures {100 * rate:g} % should be.",
-            )
-        else:
-            answer, reason = (
-                "real",
-                f"Its score is at most {limit:.2f}; of real pictures {100 - 100 * rate:g} % should be.",
-            )
+        (answer,) = self.answers([row.score], [not doubts], rate)
+        reason = {
+            "undecided": f"No verdict: {', and '.join(doubts)}.",
+            "generated": f"Its score is above {limit:.2f}; of real pictures {100 * rate:g} % should be.",
+            "real": f"Its score is at most {limit:.2f}; of real pictures {100 - 100 * rate:g} % should be.",
+        }[answer]
         objects = {phrase: {"phrase": phrase, "box": None, "misalignment": math.nan} for phrase in row.phrases}
         if found is not None:
             worst = found.loc[found["misalignment"].idxmax()]
@@ -280,7 +274,7 @@ class Detector:
             for phrase, misalignment, *box in found[["phrase", "misalignment", *BOX]].itertuples(index=False):
                 objects[phrase] |= {"box": box, "misalignment": misalignment}
         words = row.caption, list(objects.values()), row.misalignment, row.distance
-        return Verdict(answer, self._calibrated(row.score), reason, limit, rate, *words)
+        return Verdict(str(answer), self._calibrated(row.score), reason, limit, rate, *words)
 
     def _calibrated(self, score: float) -> float:
         if self.temperature == 1 or not math.isfinite(score):
@@ -466,10 +460,7 @@ def _file(name: str | Path) -> bytes:
         raise UnreadableImage("an address; pictures are not fetched: save it, and give its path")
     if not path.is_file():
         raise UnreadableImage("a folder; give the files in it" if path.is_dir() else "no such file")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UnreadableImage(error.strerror or str(error)) from error
+    return encoded_bytes({"bytes": None, "path": str(path)})
 
 
 def _read(folder: Path) -> dict:

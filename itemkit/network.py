@@ -120,6 +120,13 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
 
 
+def devices() -> list[str]:
+    """Return the kinds of device that torch can compute on here."""
+    import torch
+
+    return ["cpu", *(kind for kind in ("cuda", "xpu", "mps") if getattr(torch, kind).is_available())]
+
+
 def check_device(device: str) -> None:
     """Raise a ValueError if torch cannot compute on `device`; the message says what it can compute on."""
     import torch
@@ -127,9 +134,8 @@ def check_device(device: str) -> None:
     try:
         torch.empty(0, device=device)
     except (AssertionError, NotImplementedError, RuntimeError, ValueError) as error:
-        kinds = [kind for kind in ("cuda", "xpu", "mps") if getattr(torch, kind).is_available()]
         raise ValueError(
-            f"device {device!r} is asked for, but this torch ({torch.__version__}) can use {' and '.join(['cpu', *kinds])}"
+            f"device {device!r} is asked for, but this torch ({torch.__version__}) can use {' and '.join(devices())}"
             f" only ({str(error).splitlines()[0].partition('. ')[0]}); set device accordingly, or install a torch for it"
         ) from None
 

@@ -345,27 +345,26 @@ class Run:
         objects = object_misalignment(*self.said)
         if temperature is None:
             temperature = choose_temperature(held_out["label"].to_numpy(), held_out["score"].to_numpy())
+        made_of = {
+            "data": f"{self.card.name}, revision {self.card.revision}",
+            "trained on": ", ".join(["real pictures", *generators]),
+            "arm": "item, " + ", ".join(f"{name} {value}" for name, value in self.choices.items()),
+        }
         return Detector(
-            self.captioner,
-            self.nouns,
-            self.locator,
-            self.encoder,
-            head,
-            {"arm": "item"} | self.choices,
-            self.values["phrase"],
-            self.values["aligned_side"] if self.track == "aligned" else None,
-            temperature,
-            real_held_out["score"].to_numpy(),
-            {name: rows["score"].to_numpy() for name, rows in tested.groupby("generator", sort=False)},
-            self.novelty(generators),
-            float(objects["misalignment"][objects["image_id"].isin(real_held_out["image_id"])].median()),
-            {
-                "made_of": {
-                    "data": f"{self.card.name}, revision {self.card.revision}",
-                    "trained on": ", ".join(["real pictures", *generators]),
-                    "arm": "item, " + ", ".join(f"{name} {value}" for name, value in self.choices.items()),
-                }
-            },
+            captioner=self.captioner,
+            nouns=self.nouns,
+            locator=self.locator,
+            encoder=self.encoder,
+            head=head,
+            choices={"arm": "item"} | self.choices,
+            phrase=self.values["phrase"],
+            aligned_side=self.values["aligned_side"] if self.track == "aligned" else None,
+            temperature=temperature,
+            real_scores=real_held_out["score"].to_numpy(),
+            tested_scores={name: rows["score"].to_numpy() for name, rows in tested.groupby("generator", sort=False)},
+            novelty=self.novelty(generators),
+            usual=float(objects["misalignment"][objects["image_id"].isin(real_held_out["image_id"])].median()),
+            facts={"made_of": made_of},
         )
 
     def train_detector(self, seed: int = 0) -> tuple:

@@ -100,7 +100,7 @@ def _loaded(card: Card, place: str, **options) -> datasets.DatasetDict | dataset
     try:
         return datasets.load_dataset(place, card.configuration, **options)
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # what the library makes of odd lines there
-        if isinstance(error, datasets.exceptions.DatasetsError):
+        if isinstance(error, (datasets.exceptions.DatasetsError, ArrowInvalid)):  # of files, and named as such
             raise
         raise ValueError(
             f"card {card.name}: the library datasets cannot read {place} ({' '.join(str(error).split())}); the lines "

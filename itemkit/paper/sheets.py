@@ -107,6 +107,11 @@ def misalignment_scale(low: float, high: float) -> ScalarMappable:
     return ScalarMappable(Normalize(low, high, clip=True), colours)
 
 
+def scale_around(usual: float) -> ScalarMappable:
+    """The scale of colours for what lies around the misalignment that is usual in real pictures."""
+    return misalignment_scale(usual - 0.15, usual + 0.25)
+
+
 def plot_explained(
     pictures: Sequence[Image.Image], explained: pd.DataFrame, objects: pd.DataFrame, scale: ScalarMappable, columns: int
 ) -> Figure:
@@ -203,7 +208,7 @@ def plot_verdict(
     figure.subplots_adjust(
         0.01, 0.24, 0.99, 0.84, wspace=0.3
     )  # a layout that is computed takes as long as all the rest
-    scale, found = misalignment_scale(usual - 0.15, usual + 0.25), objects.dropna(subset="misalignment")
+    scale, found = scale_around(usual), objects.dropna(subset="misalignment")
     plot_picture(picture, found, caption, list(objects["phrase"]), scale, left, width=30)
     lengths, lacks = objects["misalignment"].fillna(0), objects["misalignment"].isna()
     middle.barh(objects["phrase"], lengths, color=scale.to_rgba(lengths), height=0.6)

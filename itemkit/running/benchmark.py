@@ -122,11 +122,11 @@ class BareNetworks:
     @torch.inference_mode()
     def __call__(self) -> None:
         """Run captioner, detector and CLIP."""
-        speak, clip = self.captioner._network[1], self.encoder._network[0]
+        speak, look, clip = self.captioner._network[1], self.locator._network[1], self.encoder._network[0]
         for pixels in self.pixels:
             speak.generate(pixel_values=pixels, max_new_tokens=self.captioner._longest, num_beams=1, do_sample=False)
         for pixels, queries in self.asked:
-            self.locator._scores(pixels, queries)
+            self.locator._scores(look.image_embedder(pixels)[0], queries)
         for pixels in self.parts:
             clip.encode_image(pixels)
         for tokens in self.texts:

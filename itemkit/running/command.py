@@ -16,7 +16,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 DETECTOR = Path(__file__).resolve().parents[2] / "results" / "reference" / "detector"
-HUB = "https://huggingface.co"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -174,10 +173,11 @@ def _torch() -> Iterator[tuple[bool, str, str]]:
         import torch
         import torchvision
 
-        kinds = [kind for kind in ("cuda", "xpu", "mps") if getattr(torch, kind).is_available()]
+        from itemkit.network import devices
+
         yield (
             True,
-            f"torch {torch.__version__} with torchvision {torchvision.__version__}, on {', '.join(['cpu', *kinds])}",
+            f"torch {torch.__version__} with torchvision {torchvision.__version__}, on {', '.join(devices())}",
             "",
         )
     except (ImportError, OSError, RuntimeError, AttributeError) as error:  # as a torchvision of another torch fails
@@ -199,17 +199,16 @@ def _spacy() -> Iterator[tuple[bool, str, str]]:
 
 
 def _hub() -> Iterator[tuple[bool, str, str]]:
-    import urllib.request
+    from huggingface_hub import constants, get_session
+    from huggingface_hub.errors import HTTPError
 
     if os.environ.get("HF_HUB_OFFLINE"):
         yield True, "the Hugging Face Hub is switched off by HF_HUB_OFFLINE; toyworld needs none", ""
         return
     try:
-        urllib.request.urlopen(
-            urllib.request.Request(os.environ.get("HF_ENDPOINT", HUB), method="HEAD"), timeout=5
-        ).close()
+        get_session().head(constants.ENDPOINT, timeout=5)
         yield True, "the Hugging Face Hub answers", ""
-    except OSError as error:
+    except (HTTPError, OSError) as error:
         yield True, f"the Hugging Face Hub does not answer ({error}); toyworld needs none, other profiles do", ""
 
 

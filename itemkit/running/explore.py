@@ -13,7 +13,7 @@ from itemkit.data.images import UnreadableImage, decode_image
 from itemkit.data.perturb import perturb
 from itemkit.detector import Detector, Verdict
 from itemkit.evaluation.calibration import at_temperature
-from itemkit.paper.sheets import misalignment_scale, plot_explained, plot_verdict
+from itemkit.paper.sheets import plot_explained, plot_verdict, scale_around
 
 SLIDERS = {  # perturbation: what the slider says, its range and step, and the end at which it does nothing
     "jpeg": ("JPEG quality", 5, 100, 5, 100),
@@ -138,7 +138,7 @@ class ContentExplorer(ipywidgets.VBox):
         objects = pd.concat(
             [objects_of(one).assign(image_id=name) for one, name in zip(verdicts, sources, strict=True)]
         )
-        scale = misalignment_scale(self.detector.usual - 0.15, self.detector.usual + 0.25)
+        scale = scale_around(self.detector.usual)
         pictures = [decode_image(one) for one in encoded]
         self.figure.value = _png(plot_explained(pictures, explained, objects.dropna(), scale, len(explained)))
         return verdicts
