@@ -97,8 +97,9 @@ def _ray():
 def _workers(ray, workers: int | None, on_gpu: bool) -> int:
     """Connect, and return how many workers there are to be."""
     if not ray.is_initialized():
-        options = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": max(os.cpu_count(), (workers or 1) + SPARE)}
-        ray.init(log_to_driver=False, logging_level="error", **options)
+        own = {"num_cpus": max(os.cpu_count(), (workers or 1) + SPARE), "include_dashboard": False}
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told of it
+        ray.init(log_to_driver=False, logging_level="error", **({} if os.environ.get("RAY_ADDRESS") else own))
     has = ray.cluster_resources()
     kind, most = ("GPU", int(has.get("GPU", 0))) if on_gpu else ("CPU", int(has.get("CPU", 0)) - SPARE)
     workers = workers or max(1, most if on_gpu else most // 2)

@@ -8,6 +8,7 @@ import datasets
 import numpy as np
 import pandas as pd
 import pytest
+import spacy
 from conftest import encode, make_picture
 
 from itemkit import pipeline
@@ -16,7 +17,7 @@ from itemkit.data.load import decode_image, image_id, inspect_images
 from itemkit.data.perturb import perturb
 from itemkit.embed import ClipEncoder
 from itemkit.locate import ObjectLocator
-from itemkit.pipeline import describe, embed, inspect, locate, shuffle
+from itemkit.pipeline import describe, embed, inspect, locate, name_objects, shuffle
 
 
 @pytest.fixture
@@ -376,3 +377,28 @@ def test_objects_are_named_once(tiny_spacy, tmp_path, monkeypatch):
     assert first == object_phrases(captions, tiny_spacy) == [["car", "tree"], ["snow"], []]
     monkeypatch.setattr(pipeline, "object_phrases", None)
     assert pipeline.name_objects(captions, tiny_spacy, tmp_path) == first
+
+
+# engines; tests/test_scale.py has more, where Ray is installed
+
+
+def test_an_engine_that_is_not_known_or_not_here_is_named(images, networks, tiny_spacy, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="unknown engine 'spark'; expected one of local, ray"):
+        describe(images, networks[0], tiny_spacy, tmp_path, engine="spark")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ModuleNotFoundError, match="engine 'ray' needs Ray, which is not here: pip install 'itemkit"):
+        describe(images, networks[0], tiny_spacy, tmp_path, engine="ray")
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_pipeline_another_kind_of_phrase_and_other_captions_are_other_phrases(tiny_spacy, tmp_path):
+    other = tmp_path / "other"
+    pipeline_without_nouns = spacy.blank("en")
+    pipeline_without_nouns.add_pipe("attribute_ruler").add([[{"LOWER": "car"}]], {"POS": "VERB"})
+    pipeline_without_nouns.to_disk(other)
+    captions = ["a red car", "a boat"]
+    first = name_objects(captions, tiny_spacy, tmp_path)
+    assert name_objects(captions, other, tmp_path) == [[], []] != first
+    assert name_objects(captions, tiny_spacy, tmp_path, "modified noun")[0] == ["red car"] != first[0]
+    assert name_objects(captions[::-1], tiny_spacy, tmp_path) == first[::-1]
+    assert name_objects(captions, tiny_spacy, tmp_path) == first

@@ -18,9 +18,9 @@ ray = pytest.importorskip("ray", reason="Ray, an optional engine, is not install
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
     """Workers find the modules of the tests, as they find those of whoever calls."""
-    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
-    tests = str(Path(__file__).parent)
-    ray.init(num_cpus=4, log_to_driver=False, logging_level="error", runtime_env={"env_vars": {"PYTHONPATH": tests}})
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    here = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}}
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="error", runtime_env=here)
     yield
     ray.shutdown()
 
