@@ -112,9 +112,8 @@ def _pipeline(name: str, content: str | None):
     import spacy
 
     config = spacy.util.load_config(Path(name, "config.cfg")) if content else {}  # a package is code that was installed
-    if outside := [
-        entry for part in ("nlp", "components") for entry in _entries(config.get(part, {})) if entry in OUTSIDE
-    ]:
+    entries = [entry for part in ("nlp", "components") for entry in _entries(config.get(part, {}))]
+    if outside := [entry for entry in entries if entry in OUTSIDE]:
         raise ValueError(
             f"the config.cfg of spaCy pipeline {name!r} has an entry {outside[0]!r}, which reads more than its own folder; "
             "take a pipeline that is complete in itself"
