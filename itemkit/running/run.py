@@ -221,9 +221,12 @@ def warm_kernels(notebooks: list[Path]) -> Iterator[KernelManager]:
             started[place].request_shutdown()
             started[place].client().stop_channels()
     finally:
+        for kernel in started:
+            if kernel.is_alive():
+                os.kill(kernel.provisioner.pid, signal.SIGKILL)  # asked to end, one that computes takes seconds
         with ThreadPoolExecutor() as apart:  # from papermill's loop, in which an interrupted cell would complain
             for kernel in started:
-                apart.submit(kernel.shutdown_kernel, now=True)
+                apart.submit(kernel.shutdown_kernel, now=kernel is not started[place])
         for kernel in started:
             kernel.client().stop_channels()
 
