@@ -9,6 +9,7 @@ within three seconds.
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import os
 import signal
@@ -210,6 +211,10 @@ def warm_kernels(notebooks: list[Path]) -> Iterator[KernelManager]:
         kernel.client = lambda: client  # papermill does not close it for a kernel that it did not start
         return kernel
 
+    def end(kernel: KernelManager, now: bool) -> None:
+        kernel.shutdown_kernel(now=now)
+        asyncio.get_event_loop().close()  # that of this thread, which would complain when it is collected
+
     started = []
     try:
         for place, notebook in enumerate(notebooks):
@@ -226,7 +231,7 @@ def warm_kernels(notebooks: list[Path]) -> Iterator[KernelManager]:
                 os.kill(kernel.provisioner.pid, signal.SIGKILL)  # asked to end, one that computes takes seconds
         with ThreadPoolExecutor() as apart:  # from papermill's loop, in which an interrupted cell would complain
             for kernel in started:
-                apart.submit(kernel.shutdown_kernel, now=kernel is not started[place])
+                apart.submit(end, kernel, now=kernel is not started[place])
         for kernel in started:
             kernel.client().stop_channels()
 
