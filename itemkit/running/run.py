@@ -227,8 +227,8 @@ def warm_kernels(notebooks: list[Path]) -> Iterator[KernelManager]:
             started[place].client().stop_channels()
     finally:
         for kernel in started:
-            if kernel.is_alive():
-                os.kill(kernel.provisioner.pid, signal.SIGKILL)  # asked to end, one that computes takes seconds
+            if kernel.has_kernel and kernel.provisioner.process:
+                kernel.provisioner.process.kill()  # asked to end, one that computes takes seconds
         with ThreadPoolExecutor() as apart:  # from papermill's loop, in which an interrupted cell would complain
             for kernel in started:
                 apart.submit(end, kernel, now=kernel is not started[place])
