@@ -15,8 +15,8 @@ CERTAIN = 1e-7  # a score of 0 or 1 has no finite logit; float32 tells no scores
 def choose_threshold(label: np.ndarray, score: np.ndarray) -> float:
     """The threshold of the best balanced accuracy, for use on validation rows only.
 
-    It lies half-way between the two scores it separates; of equally good ones it is the highest, which calls the
-    fewest images generated.
+    It lies half-way between the two scores it separates; of equally good ones, as far as rounded rates tell, it is the
+    highest, which calls the fewest images generated.
 
     Args:
         label, score: (N,) as for detection_metrics; score in [0, 1].

@@ -18,7 +18,9 @@ CLAIMS = {"caption", "claim"}  # columns of sentences; the numbers they tell sta
 # so in a single table stands with its name.
 LOOSE = {"threshold", "temperature", "epochs", "above_threshold", "called_real", "called_generated"}
 LOOSE |= {"true_positive_rate_at_5_percent_false_positives"}
-LOOSE |= {f"07_mistakes.{kind}_misalignment" for kind in ("global", "local")}  # means over nine pictures, where it is few
+LOOSE |= {
+    f"07_mistakes.{kind}_misalignment" for kind in ("global", "local")
+}  # means over nine pictures, where it is few
 LOOSE |= {f"07_mistakes.{name}" for name in ("pictures", "score", "objects_found")}
 LOOSE |= {f"03_validation.{kind}_accuracy" for kind in ("real", "generated", "balanced")}  # of 100 pictures of a class
 LOOSE |= {"03_validation.balanced_accuracy_at_validation_threshold", "03_validation.expected_calibration_error"}
