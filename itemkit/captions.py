@@ -73,11 +73,8 @@ class Captioner:
         return load_network("AutoModelForImageTextToText", self.name, self.revision, self.device, self.dtype)
 
 
-OUTSIDE = (
-    "@readers",
-    "@callbacks",
-    "source",
-)  # entries by which a spaCy pipeline is made of files that are not its own
+# Entries by which a spaCy pipeline is made of files that are not its own.
+OUTSIDE = ("@readers", "@callbacks", "source")
 
 
 def object_phrases(captions: list[str], pipeline: str | Path, phrase: str = "object") -> list[list[str]]:

@@ -360,14 +360,13 @@ def _captions(shard: Dataset, captioner: Captioner) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["image_id", "caption", "status", "reason"])
 
 
-def _decode(image: dict, name: str) -> tuple[Image.Image | None, str]:
-    encoded, picture, reason = None, None, ""
+def _read(image: dict, name: str) -> tuple[bytes, str]:
+    """The bytes of a picture, or none and why; refuses those of another one than the name, their checksum, says."""
     try:
-        encoded = encoded_bytes(image)
-        picture = decode_image(encoded)
+        encoded, reason = encoded_bytes(image), ""
     except UnreadableImage as error:
-        reason = str(error)
-    found = image_id(reason.encode() if encoded is None else encoded)
+        encoded, reason = b"", str(error)
+    found = image_id(reason.encode() or encoded)
     if found != name and re.fullmatch(
         "[0-9a-f]{16}", name
     ):  # a name of another form is no checksum, and somebody's own
@@ -375,7 +374,14 @@ def _decode(image: dict, name: str) -> tuple[Image.Image | None, str]:
             f"picture {name} ({image['path'] or 'kept by the library datasets'}) is now {found}: its file has changed since "
             f"it was first read, or was damaged; run 00 again, and if that does not help, remove {HF_DATASETS_CACHE}"
         )
-    return picture, reason
+    return encoded, reason
+
+
+def _decode(encoded: bytes, reason: str) -> tuple[Image.Image | None, str]:
+    try:
+        return decode_image(encoded), ""
+    except UnreadableImage as error:
+        return None, reason or str(error)
 
 
 def _phrases(texts: list[str], nouns: str | Path, phrase: str) -> pd.DataFrame:
@@ -429,8 +435,8 @@ def _ahead(shard: Dataset, size: int) -> Iterator[tuple[list[str], list[tuple[Im
     """
     with ThreadPoolExecutor(DECODERS) as threads:
         waiting = deque()
-        for names, images in _batches(shard, size, threads):
-            waiting.append((names, [threads.submit(_decode, *one) for one in zip(images, names, strict=True)]))
+        for names, read in _batches(shard, size, threads):
+            waiting.append((names, [threads.submit(_decode, *one) for one in read]))
             if len(waiting) > AHEAD:
                 names, decoded = waiting.popleft()
                 yield names, [one.result() for one in decoded]
@@ -438,18 +444,17 @@ def _ahead(shard: Dataset, size: int) -> Iterator[tuple[list[str], list[tuple[Im
             yield names, [one.result() for one in decoded]
 
 
-def _batches(shard: Dataset, size: int, threads: ThreadPoolExecutor) -> Iterator[tuple[list[str], list[dict]]]:
-    """Names and cells of `size` pictures at a time, or of fewer where they have more than PIXELS pixels."""
+def _batches(shard: Dataset, size: int, threads: ThreadPoolExecutor) -> Iterator[tuple[list[str], list[tuple]]]:
+    """Names of `size` pictures at a time and what `_read` says of them, or of fewer with more than PIXELS pixels."""
     for batch in shard.iter(size):
-        names, images, pixels = [], [], 0
-        for name, image, more in zip(
-            batch["image_id"], batch["image"], threads.map(pixel_count, batch["image"]), strict=True
-        ):
+        names, read, pixels = [], [], 0
+        for name, one in zip(batch["image_id"], threads.map(_read, batch["image"], batch["image_id"]), strict=True):
+            more = pixel_count(one[0])
             if names and pixels + more > PIXELS:
-                yield names, images
-                names, images, pixels = [], [], 0
-            names, images, pixels = [*names, name], [*images, image], pixels + more
-        yield names, images
+                yield names, read
+                names, read, pixels = [], [], 0
+            names, read, pixels = [*names, name], [*read, one], pixels + more
+        yield names, read
 
 
 def cut_out(image: Image.Image, box: list[float]) -> Image.Image:

@@ -56,6 +56,6 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # of another user
-        return True
+    except PermissionError:  # it is another user's
+        pass
     return True

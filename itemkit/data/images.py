@@ -53,10 +53,10 @@ def image_id(encoded: bytes) -> str:
     return hashlib.sha256(encoded).hexdigest()[:16]
 
 
-def pixel_count(image: dict) -> int:
-    """Return how many pixels the header of a cell of the image column announces; 0 where it cannot be read."""
+def pixel_count(encoded: bytes) -> int:
+    """Return how many pixels the header of a file announces; 0 where it cannot be read."""
     try:
-        width, height = _extent(_open(encoded_bytes(image), PIXEL_LIMIT))
+        width, height = _extent(_open(encoded, PIXEL_LIMIT))
     except UnreadableImage:
         return 0
     return width * height
@@ -153,9 +153,8 @@ def middle_frame(clip: bytes) -> bytes:
     try:
         with av.open(io.BytesIO(clip)) as frames:
             end = thread_time() + CLIP_SECONDS
-            number = sum(
-                1 for _ in _in_time(frames.decode(video=0), end)
-            )  # counted: containers are often wrong about it
+            # counted, since containers are often wrong about it
+            number = sum(1 for _ in _in_time(frames.decode(video=0), end))
             frames.seek(0)
             picture = next(islice(_in_time(frames.decode(video=0), end), number // 2, None)).to_image()
     except (av.FFmpegError, IndexError, StopIteration) as error:  # IndexError: sound without pictures

@@ -90,7 +90,7 @@ def duplicates(files: pd.DataFrame, distance: int = DISTANCE, most: int = 100_00
         return np.stack([left[order], right[order]], axis=1)  # (P, 2)
 
     kept, count = [], 0
-    for _, _, pairs in _close_pairs(readable, distance):
+    for _, _, pairs in _close_pairs(readable["split"], hashes, distance):
         kept, count = [*kept, pairs], count + len(pairs)
         if count > 2 * most:
             kept, count = [closest(kept)], most
@@ -216,13 +216,9 @@ def count_copies(files: pd.DataFrame, distance: int = DISTANCE) -> pd.DataFrame:
     sizes = readable["split"].value_counts()
     splits = [split for split in ("train", "validation", "test") if split in sizes]
     counts = {pair: np.zeros(4, int) for pair in combinations(splits, 2)}
-    pixels, content, real = (
-        _hashes(readable)[0],
-        pd.factorize(readable["content_id"])[0],
-        readable["generator"].eq("real"),
-    )
-    real = real.to_numpy()
-    for split, other, pairs in _close_pairs(readable, distance):
+    pixels, hashes = _hashes(readable)
+    content, real = pd.factorize(readable["content_id"])[0], readable["generator"].eq("real").to_numpy()
+    for split, other, pairs in _close_pairs(readable["split"], hashes, distance):
         left, right = pairs.T
         same = pixels[left] == pixels[right]
         found = same, ~same, real[left] & real[right], content[left] == content[right]
@@ -280,12 +276,11 @@ def _hashes(readable: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return pd.factorize(readable["pixel_hash"])[0], hashes
 
 
-def _close_pairs(readable: pd.DataFrame, distance: int) -> Iterator[tuple[str, str, np.ndarray]]:
+def _close_pairs(split: pd.Series, hashes: np.ndarray, distance: int) -> Iterator[tuple[str, str, np.ndarray]]:
     """Two splits, and (P, 2) places of pictures in them whose perceptual hashes differ in at most `distance` bits."""
     if not 0 <= distance <= 64:
         raise ValueError(f"distance {distance}; expected 0 to 64 bits")
-    hashes = _hashes(readable)[1]
-    code, splits = pd.factorize(readable["split"])
+    code, splits = pd.factorize(split)
     for one, other in combinations(range(len(splits)), 2):
         left, right = np.flatnonzero(code == one), np.flatnonzero(code == other)
         for rows in np.split(left, range(BLOCK[0], len(left), BLOCK[0])):
