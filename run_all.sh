@@ -99,7 +99,13 @@ case "$command" in
   toyworld | test | benchmark) export HF_HUB_OFFLINE=1 ;; # all they need lies beside the code; other profiles may name a hub
 esac
 case "$option$command" in
-  test) exec "$python" -m pytest -o cache_dir=cache/pytest "$@" ;;
+  test)
+    if [ $# -eq 0 ]; then # all of them: on each core a file at a time
+      export OMP_NUM_THREADS=1
+      set -- --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+    fi
+    exec "$python" -m pytest -o cache_dir=cache/pytest "$@"
+    ;;
   benchmark)
     mkdir -p results/benchmark
     "$python" -m papermill --kernel python3 --cwd notebooks --stdout-file /dev/null "$@" notebooks/benchmark.ipynb results/benchmark/benchmark.ipynb

@@ -45,6 +45,12 @@ def pytest_addoption(parser):
     parser.addoption("--photographs", metavar="FOLDER", help="of pictures for the tests marked full_size")
 
 
+def pytest_collection_modifyitems(items):
+    """Files that take longest begin: where each core takes a file at a time, none is left with a long one at the end."""
+    longest = ("test_whole_run", "test_shapes", "test_toyworld", "test_run")
+    items.sort(key=lambda item: longest.index(item.path.stem) if item.path.stem in longest else len(longest))
+
+
 @pytest.fixture
 def hub():
     """A hub that holds nothing yet."""

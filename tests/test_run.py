@@ -246,8 +246,9 @@ def test_no_kernel_outlives_a_run_that_is_stopped(project, sent):
         "from pathlib import Path\nfrom time import sleep",
         "Path(results, 'here.txt').touch()\nsleep(60)",
     )
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a job that a shell has put behind it is deaf
     code = "import sys, pathlib; from itemkit.running import run; run.ROOT = pathlib.Path(sys.argv.pop()); run.main()"
-    command = [sys.executable, "-c", code, "tiny", str(project)]
+    command = [sys.executable, "-c", f"{heard}; {code}", "tiny", str(project)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
         wait_until((project / "results" / "tiny" / "here.txt").exists)
         kernels = kernels_of(started.pid)

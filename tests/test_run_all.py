@@ -88,6 +88,8 @@ def test_test_and_lab_pass_their_arguments_on(project, active):
     active.pop("HF_HUB_OFFLINE", None)
     call(project, active, "test", "-k", "two words")
     assert calls(active)[-1] == f"{project}: -m pytest -o cache_dir=cache/pytest -k two words (HF_HUB_OFFLINE=1)"
+    call(project, active, "test")
+    assert "--numprocesses=auto" in calls(active)[-1]  # all of them, on each core
     call(project, active, "lab", "--no-browser")
     opened = f"-m jupyter lab --ServerApp.root_dir={project} notebooks/00_data.ipynb --no-browser"
     assert calls(active)[-1] == f"{project}: {opened} (HF_HUB_OFFLINE=)"
