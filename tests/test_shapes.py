@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from itemkit.data import stream
 from itemkit.data.hub import HubError
 from itemkit.data.images import UnreadableImage, middle_frame
-from itemkit.data.load import decode_image, encoded_bytes, load_images, pin, read_card
+from itemkit.data.load import decode_image, encoded_bytes, load_images, on_tracks, pin, read_card
 from itemkit.running.run import declared
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -199,6 +199,32 @@ def test_every_shape_gives_one_table(shape):
     decode_image(encoded_bytes(images[0]["image"]))
     if card.has_contents:
         assert (table.groupby("content_id").generator.nunique() == 3).all()
+
+
+def test_a_damaged_file_of_the_librarys_cache_is_set_aside_and_built_anew(shape, tmp_path, monkeypatch, capsys):
+    card, limit = shape
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path))
+
+    def load() -> list[dict]:
+        return on_tracks(load_images(card, limit=limit), ["aligned", "raw"], 32)[:]
+
+    rows = load()
+    assert load() == rows
+    files = [file for file in tmp_path.rglob("*") if file.is_file() and file.suffix not in (".lock", ".sha256")]
+    assert len(files) >= (0 if card.layout == "folder" else 4)  # paths of files are not copied
+    capsys.readouterr()
+    for file in files:
+        content = bytearray(file.read_bytes())
+        content[np.random.default_rng(0).integers(len(content))] ^= 1
+        file.write_bytes(content)
+        assert load() == rows
+        said = capsys.readouterr().out.splitlines()[0]
+        assert said.startswith(f"{file} is not as it was written; it is set aside as ") and said.endswith("built anew")
+        (aside,) = tmp_path.rglob("*.damaged")
+        assert aside.read_bytes() == content
+        aside.unlink()
+        file.unlink()
+        assert load() == rows and capsys.readouterr().out.startswith(f"{file} is gone; it is built anew")
 
 
 def test_the_notebooks_run_on_every_shape(shape, networks, tiny_spacy, tmp_path, monkeypatch):

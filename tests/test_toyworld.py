@@ -147,6 +147,17 @@ def test_the_figures_of_the_card_are_the_measured_ones_and_hold_the_bars(build_f
     assert sum(figures["generators"][name]["objects recognised"] >= 0.5 for name in GENERATORS) >= 4
 
 
+def test_what_letters_do_is_what_the_card_says(build_file):
+    letters = build_file("letters")
+    stated = (TOYWORLD / "README.md").read_text().split("| a word |")[1].split("\n\n")[0].splitlines()[2:]
+    stated = [[float(cell) for cell in line.split("|")[2:-1]] for line in stated]
+    measured = letters.measure(letters.Detector.from_pretrained(letters.DETECTOR), letters.real_pictures())
+    assert len(stated) == len(measured) == len(letters.KINDS)
+    for said, found in zip(stated, measured.iloc[:, 1:].to_numpy(float), strict=True):
+        np.testing.assert_allclose(found[:2], said[:2], atol=0.02)
+        np.testing.assert_allclose(found[2:], said[2:], atol=2)  # another machine may round one of them otherwise
+
+
 # how it is built
 
 

@@ -1,11 +1,12 @@
-"""Write a file or a folder whole, or not at all."""
+"""Write a file or a folder whole, or not at all, and know later whether it still is what was written."""
 
 import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import file_digest
 from pathlib import Path
 from uuid import uuid4
 
@@ -43,6 +44,43 @@ def clear_parts(folder: str | Path) -> None:
         dead = host.endswith(f".{socket.gethostname()}") and process.isdigit() and not _is_alive(int(process))
         if dead or time.time() - part.stat().st_mtime > DAY:
             _remove(part)
+
+
+def seal(files: Iterable[Path]) -> None:
+    """Write beside each file what `check_seals` will know it by; one that has its seal keeps it."""
+    for file in files:
+        if not (place := _seal_of(file)).exists():
+            with whole(place) as part:
+                part.write_bytes(_checksum(file))
+
+
+def check_seals(folder: Path) -> None:
+    """Look at each sealed file below a folder that a library keeps for itself, before that library opens it.
+
+    If one is no longer what was sealed, it is set aside under the ending `.damaged`, and the folder is removed, so that
+    the library builds it anew; that is said in a line.
+    """
+    for place in sorted(folder.rglob(_seal_of(Path("*")).name)):
+        file = place.with_suffix("")
+        if not file.is_file():
+            said = "is gone; it is built anew"
+        elif place.read_bytes() != _checksum(file):
+            file.replace(aside := folder.with_name(f"{folder.name}-{file.name}.damaged"))
+            said = f"is not as it was written; it is set aside as {aside.name} and built anew"
+        else:
+            continue
+        shutil.rmtree(folder)
+        print(file, said, flush=True)
+        return
+
+
+def _seal_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}.sha256")
+
+
+def _checksum(file: Path) -> bytes:
+    with file.open("rb") as content:
+        return file_digest(content, "sha256").hexdigest().encode()
 
 
 def _remove(path: Path) -> None:

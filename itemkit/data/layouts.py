@@ -14,6 +14,7 @@ from pyarrow import ArrowInvalid
 
 from itemkit.data.cards import SPLITS, TRUTH_COLUMNS, Card
 from itemkit.data.choices import check_names
+from itemkit.data.files import check_seals, seal
 from itemkit.data.hub import HubError, explained, fetch, is_commit, local_folder
 from itemkit.data.images import UnreadableImage, encoded_bytes, image_id, middle_frame
 from itemkit.data.labels import generator_names, generator_of, label_values, part_splits, split_of
@@ -78,8 +79,24 @@ def _read_stream(card: Card, generators: list[str], limit: int) -> Rows:
     features = {"image": datasets.Image(decode=False)} | dict.fromkeys(names, datasets.Value("string"))
     sources = ("real", *generators)  # no list, which would be divided among several calls
     settings = {"card": card, "sources": sources, "limit": limit, "version": STREAM, "files": _sizes_and_times(card)}
-    rows = datasets.Dataset.from_generator(_stream, features=datasets.Features(features), gen_kwargs=settings)
+    place = {"cache_dir": str(_place_of(settings)), "features": datasets.Features(features)}
+    rows = kept(datasets.Dataset.from_generator(_stream, gen_kwargs=settings, **place))
     return rows.select_columns("image"), _labelled(rows.select_columns(names).to_pandas())
+
+
+def _place_of(made_of: object) -> Path:
+    """Where the library keeps the tables that it makes of this, whole: its own key may lack a folder's place and content."""
+    place = Path(datasets.config.HF_DATASETS_CACHE, "itemkit", sha256(repr(made_of).encode()).hexdigest()[:16])
+    check_seals(place)
+    return place
+
+
+def kept(images: datasets.Dataset) -> datasets.Dataset:
+    """Return what the library has made, with a seal on each file of its cache, by which the next run knows it."""
+    files = {Path(file["filename"]) for file in images.cache_files}
+    described = {file.with_name("dataset_info.json") for file in files}
+    seal(sorted(files | {file for file in described if file.is_file()}))
+    return images
 
 
 def _sizes_and_times(card: Card) -> str:
@@ -110,20 +127,19 @@ def _loaded(card: Card, place: str, **options) -> datasets.DatasetDict | dataset
 
 def _read_tables(card: Card) -> Rows:
     """A long or wide data set; its parts are the splits if it has several and no column says otherwise."""
-    if card.is_local:  # the library's own key of a folder may lack its place and its files' content
-        folder, key = card.folder, sha256(_sizes_and_times(card).encode()).hexdigest()[:16]
-        cache = Path(datasets.config.HF_DATASETS_CACHE, "local", key)
+    if card.is_local:
+        folder, made_of = card.folder, _sizes_and_times(card)
     else:
-        cache = None
         if not _is_here(card):
             print(f"fetching {card.summary}", flush=True)
-        folder = fetch(card.repo, card.revision, "dataset")
+        folder, made_of = fetch(card.repo, card.revision, "dataset"), (card.repo, card.revision)
     check_data_files(card, folder)
-    if cache and glob.has_magic(str(folder)):
+    cache = _place_of(made_of)
+    if card.is_local and glob.has_magic(str(folder)):
         folder = _linked(folder, cache / "files")
-    parts = _loaded(card, str(folder), cache_dir=cache and str(cache))
+    parts = _loaded(card, str(folder), cache_dir=str(cache))
     read, splits = _read_wide if card.layout == "wide" else _read_long, part_splits(card, list(parts))
-    rows = [one for name, part in parts.items() for one in read(card, part, splits.get(name), folder)]
+    rows = [one for name, part in parts.items() for one in read(card, kept(part), splits.get(name), folder)]
     images, facts = zip(*rows, strict=True)
     return datasets.concatenate_datasets(images), pd.concat(facts, ignore_index=True)
 
@@ -250,8 +266,8 @@ def identified(card: Card, images: datasets.Dataset) -> datasets.Dataset:
     """Return the images with their ids; of clips, the frame in the middle. The library keeps both for files it knows."""
     if card.video:
         features = datasets.Features({"image": datasets.Image(decode=False)})
-        images = images.map(_middle_frame, features=features, desc="middle frames")
-    return images.map(_identify, desc="image ids")
+        images = kept(images.map(_middle_frame, features=features, desc="middle frames"))
+    return kept(images.map(_identify, desc="image ids"))
 
 
 def _middle_frame(row: dict) -> dict:

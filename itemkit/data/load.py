@@ -11,7 +11,7 @@ from itemkit.data.cards import SPLITS, TRUTH_COLUMNS, Card, read_card
 from itemkit.data.choices import check_names
 from itemkit.data.hub import resolve_revision
 from itemkit.data.images import UnreadableImage, aligned_bytes, decode_image, encoded_bytes, image_id, inspect_images
-from itemkit.data.layouts import identified, read_rows
+from itemkit.data.layouts import identified, kept, read_rows
 
 __all__ = [
     "Card",
@@ -82,11 +82,11 @@ def load_images(
     table, facts = read_rows(card, generators, limit)
     facts = facts.reset_index(drop=True)
     _check_sources(card, facts, generators)
-    kept = ~_in_a_later_split(card, facts)
-    kept &= facts["split"].isin(splits) & facts["generator"].isin(["real", *generators])
+    chosen = ~_in_a_later_split(card, facts)
+    chosen &= facts["split"].isin(splits) & facts["generator"].isin(["real", *generators])
     if limit is not None:
-        kept &= _within(limit, facts[kept]).reindex(facts.index, fill_value=False)
-    rows = kept.to_numpy().nonzero()[0]
+        chosen &= _within(limit, facts[chosen]).reindex(facts.index, fill_value=False)
+    rows = chosen.to_numpy().nonzero()[0]
     facts = facts.iloc[rows].reset_index(drop=True)
     facts = facts if truth else facts.drop(columns=[name for name in TRUTH_COLUMNS if name in facts])
     images = identified(card, table.select(rows))
@@ -162,7 +162,7 @@ def on_tracks(images: datasets.Dataset, tracks: list[str], side: int) -> dataset
     parts = []
     for track in tracks:
         settings = {"side": side, "alignment": ALIGNMENT}
-        part = images if track == "raw" else images.map(_align, fn_kwargs=settings, desc="align")
+        part = images if track == "raw" else kept(images.map(_align, fn_kwargs=settings, desc="align"))
         parts.append(part.add_column("track", [track] * len(part)))
     return datasets.concatenate_datasets(parts)
 
