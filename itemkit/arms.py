@@ -2,6 +2,7 @@
 
 Those made of vectors are defined in misalign.features, the others here. All arms read the same tables, give their
 features to the same head and train it on the same rows, so that a difference between two of them is one of what they see.
+Only `linear` sees what `image` does, and has another head: none of a hidden layer.
 """
 
 from collections.abc import Sequence
@@ -14,8 +15,10 @@ from itemkit import misalign
 from itemkit.data.choices import check_names
 from itemkit.misalign import WHOLE
 
-ARMS = (*misalign.VECTOR_ARMS, "shuffled", "metadata")
+ARMS = (*misalign.VECTOR_ARMS, "linear", "shuffled", "metadata", "texture")
 METADATA = ("width", "height", "bytes", "caption_words", "objects_named", "objects_found", "box_area")
+TEXTURE = ("bytes", "high_frequencies", "local_variance")
+OF_VECTORS = {"linear": "image", "shuffled": "item"}  # arms that differ in their head, or in their words
 MISSING_BOX = ("drop", "whole image")
 
 
@@ -39,11 +42,12 @@ def feature_matrix(
         captions, boxes, vectors, texts: what describe (for the arm "shuffled": shuffle), locate and embed returned. An
             object that is not in `boxes` counts as not found, so that a filtered table shows what a higher threshold
             does.
-        arm: one of ARMS: those of misalign.features; "shuffled", which is "item" with the words of other images; and
-            "metadata", the columns METADATA, which need no look at a pixel.
+        arm: one of ARMS: those of misalign.features; "linear", which is "image", for a head without a hidden layer;
+            "shuffled", which is "item" with the words of other images; "metadata", the columns METADATA, which need no look
+            at a pixel; and "texture", the columns TEXTURE, which need no look at what is shown.
         distance, pool, fuse: as misalign.features has them.
         missing_box: a noun without a box is dropped ("drop") or compared with the whole image ("whole image").
-        files: what inspect_images returned; only the arm "metadata" needs it.
+        files: what inspect_images returned; only the arms "metadata" and "texture" need it.
 
     Returns:
         (N, F) float32. An image without objects has zeros for them, and a count of zero.
@@ -54,8 +58,14 @@ def feature_matrix(
     check_names("arm", [arm], ARMS)
     check_names("missing_box", [missing_box], MISSING_BOX)
     image_ids = list(image_ids)
-    if arm == "metadata":
-        return _finite(_metadata(image_ids, captions, boxes, files), image_ids)
+    if arm in ("metadata", "texture"):
+        if files is None:
+            raise ValueError(f"the arm {arm} needs files=, the table that inspect_images returned")
+        table = files.drop_duplicates("image_id").set_index("image_id").loc[image_ids]
+        if arm == "metadata":
+            table = _metadata(table, captions, boxes)
+        columns = {"metadata": METADATA, "texture": TEXTURE}[arm]
+        return _finite(table[list(columns)].to_numpy(np.float32), image_ids)  # (N, F)
     whole = _take(vectors, pd.DataFrame({"image_id": image_ids, "part": WHOLE}))  # (N, D)
     described = captions.set_index("image_id").loc[image_ids]
     caption = _take(texts, pd.DataFrame({"text": described["caption"]}))  # (N, D)
@@ -69,7 +79,7 @@ def feature_matrix(
         objects, owner = objects[found], owner[found]
     crop = _take(vectors, objects[["image_id", "part"]])  # (M, D)
     phrase = _take(texts, objects[["text"]])  # (M, D)
-    kind = "item" if arm == "shuffled" else arm
+    kind = OF_VECTORS.get(arm, arm)
     return _finite(misalign.features(kind, whole, caption, crop, phrase, owner, distance, pool, fuse), image_ids)
 
 
@@ -114,21 +124,20 @@ def object_misalignment(
     return objects.assign(misalignment=1 - np.sum(crop * word, axis=1))
 
 
-def _metadata(
-    image_ids: list[str], captions: pd.DataFrame, boxes: pd.DataFrame, files: pd.DataFrame | None
-) -> np.ndarray:
-    if files is None:
-        raise ValueError("the arm metadata needs files=, the table that inspect_images returned")
-    table = files.drop_duplicates("image_id").set_index("image_id").loc[image_ids, ["width", "height", "bytes"]]
-    described = captions.set_index("image_id").loc[image_ids]
+def _metadata(files: pd.DataFrame, captions: pd.DataFrame, boxes: pd.DataFrame) -> pd.DataFrame:
+    """The columns METADATA of N images, row by row. In files made alike, the size in bytes is a fact of the picture: zero here."""
+    table = files[["width", "height", "bytes"]].copy()
+    if "track" in files:
+        table["bytes"] = table["bytes"].where(files["track"] != "aligned", 0)
+    described = captions.set_index("image_id").loc[table.index]
     table["caption_words"] = described["caption"].str.split().str.len()
     table["objects_named"] = described["phrases"].map(len)
     named = described["phrases"].explode().rename("phrase").reset_index().drop_duplicates()
     found = named.merge(boxes, on=["image_id", "phrase"]).set_index("image_id")
     area = (found["x1"] - found["x0"]) * (found["y1"] - found["y0"])  # pixels
-    table["objects_found"] = area.groupby(level=0).size().reindex(image_ids).fillna(0)
-    table["box_area"] = area.groupby(level=0).mean().reindex(image_ids).fillna(0) / (table["width"] * table["height"])
-    return table[list(METADATA)].to_numpy(np.float32)  # (N, 7)
+    table["objects_found"] = area.groupby(level=0).size().reindex(table.index).fillna(0)
+    table["box_area"] = area.groupby(level=0).mean().reindex(table.index).fillna(0) / (table["width"] * table["height"])
+    return table
 
 
 def _finite(matrix: np.ndarray, image_ids: list[str]) -> np.ndarray:

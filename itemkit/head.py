@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ class MLPHead(
 
     Args:
         in_features: F, the width of the features.
-        hidden: width of the hidden layer.
+        hidden: width of the hidden layer; 0: none, a linear probe.
         dropout: probability in [0, 1) of dropping a hidden unit in training.
 
     Attributes:
@@ -44,9 +45,8 @@ class MLPHead(
         super().__init__()
         self.register_buffer("mean", torch.zeros(in_features))
         self.register_buffer("deviation", torch.ones(in_features))
-        self.layers = nn.Sequential(
-            nn.Linear(in_features, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, 1)
-        )
+        before = [nn.Linear(in_features, hidden), nn.ReLU(), nn.Dropout(dropout)] if hidden else []
+        self.layers = nn.Sequential(*before, nn.Linear(hidden or in_features, 1))
         self.history: list[dict[str, float]] = []
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -188,12 +188,12 @@ class _Stack:
 
     def __init__(self, features, label, training, validation, seeds, hidden, dropout) -> None:
         self.random, self.dropout = [np.random.default_rng(seed) for seed in seeds], dropout
-        self.heads = [MLPHead(features.shape[1], hidden, dropout) for _ in seeds]
+        self.heads, self.hidden = [MLPHead(features.shape[1], hidden, dropout) for _ in seeds], hidden
         for head, rows, random in zip(self.heads, training, self.random, strict=True):
             deviation, mean = torch.std_mean(features[rows].double(), dim=0, correction=0)
             head.mean.copy_(mean)
             head.deviation.copy_(torch.where(deviation > 1e-6, deviation, 1))  # a constant feature stays zero
-            for layer in (head.layers[0], head.layers[3]):  # as torch does by default, but by the head's own seed
+            for layer in _linear(head):  # as torch does by default, but by the head's own seed
                 bound = layer.in_features**-0.5
                 for parameter in (layer.weight, layer.bias):
                     drawn = random.uniform(-bound, bound, parameter.shape).astype(np.float32)
@@ -224,7 +224,7 @@ class _Stack:
                 since[place] += 1
                 if losses["validation_loss"] < best[place]:
                     best[place], since[place] = losses["validation_loss"], 0
-                    for kept, part in zip(head.layers.parameters(), self._layers(self.flat), strict=True):
+                    for kept, part in zip(head.layers.parameters(), chain(*self._layers(self.flat)), strict=True):
                         kept.copy_(part[place])
             keep = [place for place in range(len(alive)) if since[place] < patience]
             if not keep:
@@ -236,7 +236,7 @@ class _Stack:
 
     def _train_epoch(self, optimizer: torch.optim.Optimizer, batch_size: int) -> list[float]:
         """Take a step for each batch; returns the mean loss of each head."""
-        (heads, count), hidden = self.training[1].shape, self.heads[0].layers[0].out_features
+        (heads, count), hidden = self.training[1].shape, self.hidden
         order = torch.from_numpy(np.stack([random.permutation(count) for random in self.random]))  # (H, n)
         drawn = np.stack([random.integers(2**16, size=(count, hidden), dtype=np.uint16) for random in self.random])
         kept = torch.from_numpy(drawn >= round(2**16 * self.dropout)).float() / (1 - self.dropout)  # (H, n, hidden)
@@ -252,31 +252,32 @@ class _Stack:
 
     def _backward(self, x, label, weight, mask, count: int) -> torch.Tensor:
         """Put the gradients of each head into place; returns its loss (H,), the mean over `count` rows."""
-        _, _, last, _ = self._layers(self.flat)  # (H, 1, hidden)
+        *_, (last, _) = self._layers(self.flat)  # (H, 1, hidden)
         active, logit = self._forward(x, mask)  # (H, B, hidden), (H, B)
         error = (weight * (logit.sigmoid() - label) / count)[:, None]  # (H, 1, B)
-        back = error.transpose(1, 2) * last  # (H, B, hidden)
-        back.mul_(mask).mul_(active > 0)
-        weight_gradient, *others = self._layers(self.flat.grad)
-        torch.bmm(back.transpose(1, 2), x, out=weight_gradient)
-        for place, gradient in zip(others, (back.sum(1), torch.bmm(error, active), error.sum(2)), strict=True):
-            place.copy_(gradient)
+        *hidden, (last_gradient, last_bias_gradient) = self._layers(self.flat.grad)
+        for weight_gradient, bias_gradient in hidden:  # of one layer, or of none
+            back = (error.transpose(1, 2) * last).mul_(mask).mul_(active > 0)  # (H, B, hidden)
+            torch.bmm(back.transpose(1, 2), x, out=weight_gradient)
+            bias_gradient.copy_(back.sum(1))
+        last_gradient.copy_(torch.bmm(error, active))
+        last_bias_gradient.copy_(error.sum(2))
         return binary_cross_entropy_with_logits(logit, label, weight, reduction="none").sum(1) / count
 
     def _forward(self, x, mask=None) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the hidden layer holds (H, B, hidden), and the logits (H, B); `mask` is what dropout leaves of it."""
-        weight, bias, last_weight, last_bias = self._layers(self.flat)
-        active = torch.baddbmm(bias[:, None], x, weight.transpose(1, 2)).relu_()
-        active = active if mask is None else active.mul_(mask)
-        return active, torch.baddbmm(last_bias[:, None], active, last_weight.transpose(1, 2)).squeeze(2)
+        """What the last layer gets (H, B, hidden), and the logits (H, B); `mask` is what dropout leaves of the former."""
+        *hidden, (last, last_bias) = self._layers(self.flat)
+        for weight, bias in hidden:
+            x = torch.baddbmm(bias[:, None], x, weight.transpose(1, 2)).relu_()
+            x = x if mask is None else x.mul_(mask)
+        return x, torch.baddbmm(last_bias[:, None], x, last.transpose(1, 2)).squeeze(2)
 
-    def _layers(self, flat: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Views of parameters (H, P) as weights (H, hidden, F), biases (H, hidden), and (H, 1, hidden), (H, 1) of the last layer."""
-        hidden, width = self.heads[0].layers[0].weight.shape
-        weight, bias, last_weight, last_bias, _ = flat.tensor_split(
-            (hidden * width, hidden * (width + 1), hidden * (width + 2), hidden * (width + 2) + 1), 1
-        )
-        return weight.unflatten(1, (hidden, width)), bias, last_weight[:, None], last_bias
+    def _layers(self, flat: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Views of parameters (H, P) as the weights (H, out, in) and biases (H, out) of each layer."""
+        shapes = [layer.weight.shape for layer in _linear(self.heads[0])]
+        sizes = [size for shape in shapes for size in (shape.numel(), shape[0])]
+        parts = iter(flat.split([*sizes, flat.shape[1] - sum(sizes)], 1))
+        return [(next(parts).unflatten(1, shape), next(parts)) for shape in shapes]
 
     def _validate(self, batch_size: int) -> list[float]:
         total = 0
@@ -295,6 +296,10 @@ class _Stack:
         self.flat.grad = torch.zeros_like(self.flat)
         state = optimizer.state[self.flat]
         state |= {name: state[name][keep] for name in ("exp_avg", "exp_avg_sq")}
+
+
+def _linear(head: MLPHead) -> list[nn.Linear]:
+    return [layer for layer in head.layers if isinstance(layer, nn.Linear)]
 
 
 def _padded(rows: torch.Tensor) -> torch.Tensor:

@@ -97,7 +97,7 @@ def features(
 ) -> np.ndarray:
     """The features that one arm of the evaluation gives its head.
 
-    `item` is the method. The others say what a score is made of: `image` alone (as UniversalFakeDetect), `text` alone,
+    `item` is the method. The others say what a score is made of: `image` alone, `text` alone,
     both side by side in `concat` (as DE-FAKE), and each level of misalignment on its own. The arms that look at objects
     end with the number of objects that were compared, so that no pooling can hide it.
 

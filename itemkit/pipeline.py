@@ -45,6 +45,7 @@ from itemkit.store import cached, digest
 
 SHARD = 1024  # images, or texts: what an interruption costs at most
 VERSION = {"version": 1}  # in every key: raise it when the code of a stage changes its numbers
+FACTS = {"version": 2}  # the same, of what is seen of files
 BOX = ["x0", "y0", "x1", "y1"]
 DECODERS = min(8, os.cpu_count() or 1)  # threads: Pillow lets others work while it decodes
 AHEAD = 2  # batches that are decoded while another is used
@@ -60,7 +61,7 @@ def inspect(images: Dataset, cache: str | Path) -> pd.DataFrame:
     """
     tables = []
     for shard in _shards(images, "inspect"):
-        key = VERSION | {"images": digest(shard["image_id"][:])}
+        key = FACTS | {"images": digest(shard["image_id"][:])}
         build = partial(inspect_images, shard.select_columns(["image_id", "image"]))
         tables.append(cached(Path(cache) / "files", key, build))
     rows = pd.DataFrame(images.remove_columns("image").to_dict())

@@ -25,7 +25,7 @@ class Setting(NamedTuple):
     features: np.ndarray  # (N, F)
     rows: pd.DataFrame  # N rows: generator, label and split, and whatever is to stand beside a score
     train_on: list[tuple[str, ...]]  # the generators of each head
-    hidden: int = 128  # width of the hidden layer
+    hidden: int = 128  # width of the hidden layer; 0: none
 
 
 def cross_generator(
@@ -121,8 +121,8 @@ def _packed(head: MLPHead) -> bytes:
 def _unpacked(content: bytes) -> MLPHead:
     weights = safetensors.torch.load(content)
     history = weights.pop("history").tolist()
-    hidden, in_features = weights["layers.0.weight"].shape
-    head = MLPHead(in_features, hidden)
+    hidden = len(weights["layers.0.weight"]) if "layers.3.weight" in weights else 0
+    head = MLPHead(len(weights["mean"]), hidden)
     head.load_state_dict(weights)
     head.history = [dict(zip(EPOCH, (int(epoch), *losses), strict=True)) for epoch, *losses in history]
     return head.eval()

@@ -85,13 +85,30 @@ def test_metadata_is_what_can_be_counted(stages, images):
     np.testing.assert_allclose(matrix, [[48, 40, size, 6, 3, 2, (40 + 4) / 2 / (48 * 40)]] * 2, rtol=1e-6)
     empty = feature_matrix([name], captions, boxes[:0], *vectors, arm="metadata", files=inspect_images(images))
     assert empty[0, -2:].tolist() == [0, 0]
+    aligned = inspect_images(images).assign(track="aligned")  # where the size of a file is no fact of the file
+    matrix[:, 2] = 0
+    np.testing.assert_array_equal(
+        feature_matrix([name] * 2, captions, boxes, *vectors, arm="metadata", files=aligned), matrix
+    )
+
+
+def test_texture_is_what_was_seen_of_the_file_and_linear_is_the_picture_s_vector(stages, images):
+    files = inspect_images(images)
+    ids = files.image_id[files.status == "ok"].unique().tolist()[::-1]
+    matrix = feature_matrix(ids, *stages, arm="texture", files=files)
+    seen = files.drop_duplicates("image_id").set_index("image_id")
+    np.testing.assert_array_equal(
+        matrix, seen.loc[ids, ["bytes", "high_frequencies", "local_variance"]].astype("float32")
+    )
+    np.testing.assert_array_equal(feature_matrix(ids, *stages, arm="linear"), feature_matrix(ids, *stages, arm="image"))
 
 
 def test_an_arm_that_does_not_exist_or_lacks_its_table_is_refused(stages):
     with pytest.raises(ValueError, match="unknown arm 'items'; expected one of image, text, .*, shuffled, metadata"):
         feature_matrix([], *stages, arm="items")
-    with pytest.raises(ValueError, match="metadata needs files="):
-        feature_matrix([], *stages, arm="metadata")
+    for arm in ("metadata", "texture"):
+        with pytest.raises(ValueError, match=f"{arm} needs files="):
+            feature_matrix([], *stages, arm=arm)
 
 
 def test_a_feature_that_is_no_number_names_its_image(stages):

@@ -384,6 +384,7 @@ def test_a_broken_picture_keeps_its_row(tiny_images):
     assert table["bytes"].tolist() == [len(row["image"]["bytes"] or b"") for row in rows]
     assert list(table.columns)[:5] == KEYS[1:]
     nothing = {"aspect_ratio": 0, "quantization": 0, "subsampling": "", "progressive": False, "perceptual_hash": ""}
+    nothing |= {"high_frequencies": 0, "local_variance": 0}
     for name, value in (nothing | {"pixel_hash": ""}).items():
         assert list(table[name][1:3]) == [value] * 2, name
     assert table["aspect_ratio"].tolist() == [48 / 40, 0, 0, 20 / 30]
@@ -392,6 +393,29 @@ def test_a_broken_picture_keeps_its_row(tiny_images):
 
 def inspect(*files):
     return inspect_images([{"image": {"bytes": encoded, "path": None}} for encoded in files])
+
+
+def test_texture_is_what_a_wave_has_of_it():
+    """Waves of one frequency: all of their energy is above half of the highest, 0.5 cycles a pixel, or below it."""
+    place = np.arange(64)
+    waves = [np.cos(2 * np.pi * cycles * place / 64) for cycles in (4, 15, 17, 32)]
+    grey = [np.broadcast_to(np.rint(127.5 + 127 * wave).astype(np.uint8), (48, 64)) for wave in waves]
+    table = inspect(*(encode(Image.fromarray(one).convert("RGB")) for one in (*grey, np.zeros((5, 3), np.uint8))))
+    np.testing.assert_allclose(table["high_frequencies"], [0, 0, 1, 1, 0], atol=1e-3)
+    squares = [(wave.reshape(8, 8) * 127 / 255).var(axis=1).mean() for wave in waves]
+    np.testing.assert_allclose(table["local_variance"], [*squares, 0], atol=1e-3)
+    half = np.concatenate([grey[0], grey[3]])  # as much of the one as of the other, and a step between rows
+    assert inspect(encode(Image.fromarray(half).convert("RGB")))["high_frequencies"][0] == pytest.approx(0.6, abs=0.1)
+
+
+def test_texture_of_a_large_picture_is_that_of_its_middle():
+    noise = np.random.default_rng(0).integers(0, 256, (512, 512), dtype=np.uint8)
+    framed = np.pad(noise, ((40, 40), (60, 60)))
+    small, large = (inspect(encode(Image.fromarray(one).convert("RGB"))) for one in (noise, framed))
+    names = ["high_frequencies", "local_variance"]
+    assert small[names].equals(large[names])
+    # of white noise, the share of the square of frequencies that is outside the circle of radius 0.25
+    assert small["high_frequencies"][0] == pytest.approx(1 - np.pi / 16, abs=0.01)
 
 
 def test_jpeg_tables_are_summed_up():

@@ -26,6 +26,7 @@ STRIP = 1024  # rows
 LARGEST_FILE = 2**30  # bytes
 LONGEST = 100  # times as long as wide: networks enlarge the shorter side to hundreds of pixels, and the other with it
 PIXEL_LIMIT = 89_478_485  # Pillow's MAX_IMAGE_PIXELS: a quarter of a gigabyte as 24-bit RGB
+MIDDLE, SQUARE = 512, 8  # pixels: of a side, where texture is measured, and of the squares it is measured in
 BROKEN = (ArithmeticError, AttributeError, LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error)
 TURNS = {  # EXIF orientation to what makes a picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -190,6 +191,9 @@ def inspect_images(images) -> pd.DataFrame:
         progressive: whether it is a progressive JPEG file;
         pixel_hash: 16 hex digits, the same for the same pixels in any file; empty if unreadable;
         perceptual_hash: 16 hex digits, few bits apart for pictures that look alike; empty if unreadable;
+        high_frequencies: of the brightness, the share of energy at more than half of the highest frequency that its pixels
+            can hold, in [0, 1]; local_variance: the mean variance of brightness in squares of SQUARE pixels, on a scale of
+            black 0 to white 1. Both of the middle MIDDLE x MIDDLE pixels at most; 0 if unreadable;
         status, reason: "ok", or "unreadable" and why.
     """
     return pd.DataFrame([_facts(row) for row in images])
@@ -204,7 +208,8 @@ def _facts(row: dict) -> dict:
     facts = {name: value for name, value in row.items() if name != "image"}
     facts |= {"format": "", "mode": "", "width": 0, "height": 0, "aspect_ratio": 0.0, "bytes": len(encoded)}
     facts |= {"quantization": 0.0, "subsampling": "", "progressive": False}
-    facts |= {"pixel_hash": "", "perceptual_hash": "", "status": "ok", "reason": ""}
+    facts |= {"pixel_hash": "", "perceptual_hash": "", "high_frequencies": 0.0, "local_variance": 0.0}
+    facts |= {"status": "ok", "reason": ""}
     try:
         header = _open(encoded, PIXEL_LIMIT)
         facts |= {"format": header.format, "mode": header.mode}
@@ -214,7 +219,21 @@ def _facts(row: dict) -> dict:
     facts |= {"width": picture.width, "height": picture.height, "aspect_ratio": picture.width / picture.height}
     facts["pixel_hash"] = _pixel_hash(picture)
     facts["perceptual_hash"] = str(imagehash.phash(picture))
-    return facts | _jpeg_facts(header)
+    return facts | _texture(picture) | _jpeg_facts(header)
+
+
+def _texture(picture: Image.Image) -> dict:
+    size = [min(side, MIDDLE) for side in picture.size]
+    left, top = ((side - kept) // 2 for side, kept in zip(picture.size, size, strict=True))
+    middle = picture.crop((left, top, left + size[0], top + size[1])).convert("L")
+    brightness = np.asarray(middle, np.float64) / 255  # (height, width)
+    energy = np.abs(np.fft.fft2(brightness - brightness.mean())) ** 2
+    frequency = np.hypot(*np.meshgrid(*map(np.fft.fftfreq, brightness.shape), indexing="ij"))  # cycles per pixel
+    high = energy[frequency > 0.25].sum() / total if (total := energy.sum()) > 1e-9 else 0.0
+    rows, columns = (min(side, SQUARE) for side in brightness.shape)
+    whole = brightness[: brightness.shape[0] // rows * rows, : brightness.shape[1] // columns * columns]
+    squares = whole.reshape(len(whole) // rows, rows, -1, columns)
+    return {"high_frequencies": float(high), "local_variance": float(squares.var(axis=(1, 3)).mean())}
 
 
 def _pixel_hash(picture: Image.Image) -> str:

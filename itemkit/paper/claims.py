@@ -27,6 +27,7 @@ DECISIONS = [
 ]  # the columns of 04_decisions
 SEES = {  # each arm in a few words, where it first stands
     "image": "the picture alone",
+    "linear": "the same with a linear probe",
     "text": "the caption alone",
     "concat": "picture and caption side by side",
     "global": "the fit of picture and caption",
@@ -34,6 +35,7 @@ SEES = {  # each arm in a few words, where it first stands
     "item": "the method",
     "shuffled": "the same with the words of another picture",
     "metadata": "sizes, lengths and counts, and not a pixel",
+    "texture": "bytes, high frequencies and variance, and no meaning",
 }
 TRACKS = {"aligned": "files made alike (the track aligned)", "raw": "files as distributed (the track raw)"}
 METHOD = (

@@ -5,7 +5,7 @@ from itemkit.data.perturb import PERTURBATIONS
 from itemkit.misalign import DISTANCES, FUSIONS, POOLS, VECTOR_ARMS
 
 DTYPES = ("float32", "bfloat16", "float16")
-ARMS = (*VECTOR_ARMS, "shuffled", "metadata")
+ARMS = (*VECTOR_ARMS, "linear", "shuffled", "metadata", "texture")
 METRICS = (
     "average_precision",
     "roc_auc",
