@@ -33,7 +33,9 @@ from itemkit.data.choices import check_names
 from itemkit.data.files import whole
 from itemkit.data.hub import resolve_revision
 from itemkit.data.images import decode_image, encoded_bytes
+from itemkit.data.perturb import PERTURBATIONS
 from itemkit.embed import ClipEncoder
+from itemkit.evaluation.others import SCORES, as_predictions, doubts, read_scores
 from itemkit.locate import ObjectLocator
 from itemkit.network import network_digest
 from itemkit.paper.notebooks import FOLDER, PLAIN, STEPS, declared
@@ -409,6 +411,37 @@ class Run:
         train, validation = (known[known["split"] == split] for split in ("train", "validation"))
         features, held_out = (self.features(rows["image_id"], "global") for rows in (train, validation))
         return Novelty.fit(features, train["generator"].to_numpy(), held_out)
+
+    def others(self, tables: Sequence[str]) -> pd.DataFrame:
+        """Return the scores of other people's detectors, one of each table, as others.read_scores returns them.
+
+        Raises:
+            ValueError: as others.read_scores, or a perturbation that is none of perturb.PERTURBATIONS.
+        """
+        scores = pd.DataFrame(columns=SCORES)
+        for place, path in enumerate(tables):
+            own = read_scores(path, self.files)
+            check_names(f"perturbation of {path}:", own["perturbation"].unique(), ["none", *PERTURBATIONS])
+            scores = pd.concat([scores, own], ignore_index=True) if place else own
+        return scores
+
+    def predictions(self, others: Sequence[str] = ()) -> pd.DataFrame:
+        """Return `predictions.parquet` with the temperature of each head, and below it the same of other people's detectors.
+
+        What their scores lack is printed, in a sentence each.
+
+        Args:
+            others: tables, as for `others`.
+
+        Raises:
+            ValueError: as `others`, or others.as_predictions.
+        """
+        heads = self.read("heads.csv")[["track", "arm", "train_on", "seed", "temperature"]]
+        tables = [self.read("predictions.parquet").merge(heads)]
+        for _, scores in self.others(others).groupby("arm", sort=False):
+            tables.append(as_predictions(scores, self.files))
+            print(*doubts(scores, tables[-1], self.files), sep="\n")
+        return pd.concat(tables, ignore_index=True)
 
     def read(self, name: str) -> pd.DataFrame:
         """Return a table of the folder, parquet or csv, by the name of its file.

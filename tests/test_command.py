@@ -4,16 +4,20 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import make_picture
 from test_field import folder_card, png
 
+from itemkit.data.images import image_id
 from itemkit.detector import Detector, Verdict
+from itemkit.running import export as running_export
 from itemkit.running.command import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -129,3 +133,35 @@ def test_every_command_has_help_with_an_example():
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         assert ("example: python -m itemkit" in done.stdout) == bool(command) and not done.stderr
+
+
+def test_export_writes_into_an_empty_folder_only_and_says_what_it_leaves_out(tmp_path, monkeypatch, capsys):
+    assert main(["export", "nothing", str(tmp_path / "out")]) == 2
+    assert "unknown profile 'nothing'; expected one of" in capsys.readouterr().err
+    assert main(["export", "toyworld", str(ROOT / "notebooks")]) == 2
+    assert "notebooks is not empty; give a new folder" in capsys.readouterr().err
+    files = {
+        f"{source}/{content}.png": png(10 * place + content)
+        for place, source in enumerate(("real", "sdxl"))
+        for content in range(9)
+    }
+    files |= {"real/lost.png": b"no picture", "sdxl/again.png": files["sdxl/3.png"]}
+    card = folder_card(tmp_path / "mine", files)
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    (tmp_path / "notebooks" / "params" / "mine.yaml").write_text(f"card: {card}\naligned_side: 32\n")
+    monkeypatch.setattr(running_export.export, "__defaults__", (False, tmp_path))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "datasets"))
+    assert main(["export", "mine", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("36 pictures in ") and [line.split(";")[0] for line in said[1:]] == [
+        "1 pictures of the track aligned cannot be read and are left out",
+        "1 pictures of the track raw cannot be read and are left out",
+        "1 pictures of the track aligned stand there already and are left out",
+        "1 pictures of the track raw stand there already and are left out",
+    ]
+    table = pd.read_csv(tmp_path / "out" / "manifest.csv")
+    assert len(table) == 36 and table.groupby("track").label.sum().tolist() == [9, 9]
+    for row in table.itertuples():
+        path = tmp_path / "out" / row.file
+        assert image_id(path.read_bytes()) == row.image_id == path.stem
+        assert path.suffix == {"raw": ".png", "aligned": ".jpg"}[row.track]

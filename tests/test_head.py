@@ -82,7 +82,9 @@ def test_heads_of_any_size_fit_into_memory(monkeypatch):
 def test_the_written_gradients_are_those_of_torch(hidden):
     """One epoch without dropout, against a loop of torch's own layers, loss and optimiser over the same batches."""
     features, label, (training,), (validation,) = stack(150)
-    (head,) = fit_together(features, label, [training], [validation], [4], hidden, dropout=0.0, batch_size=64, epochs=1)
+    (head,) = fit_together(
+        features, label, [training], [validation], [4], hidden, learning_rate=1e-3, dropout=0.0, batch_size=64, epochs=1
+    )
     random = np.random.default_rng(4)
     network = torch.nn.Sequential(torch.nn.Linear(9, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
     network = network if hidden else torch.nn.Sequential(torch.nn.Linear(9, 1))

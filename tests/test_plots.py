@@ -12,6 +12,7 @@ from itemkit.paper.plots import (
     plot_files,
     plot_intervals,
     plot_leaks,
+    plot_matrices,
     plot_matrix,
     plot_projection,
     plot_steps,
@@ -142,3 +143,18 @@ def test_a_logarithmic_axis_has_plain_numbers(tmp_path):
     axes.xaxis.set_major_formatter("{x:g}")
     axes.figure.savefig(tmp_path / "a.png")
     assert "10" in [label.get_text() for label in axes.get_xticklabels()]
+
+
+def test_matrices_frame_what_was_trained_on_and_a_short_one_stands_below():
+    square = pd.DataFrame([[0.9, 0.6], [0.5, 0.8]], index=["gan", "vae"], columns=["gan", "vae"])
+    row = pd.DataFrame([[0.7, 0.4]], index=["elsewhere"], columns=["gan", "vae"])
+    figure = plot_matrices({f"arm {number}": square for number in range(5)} | {"npr": row}, 0.5, 1, ".1f")
+    panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
+    assert len(figure.axes) == 10 and list(panels) == [*(f"arm {number}" for number in range(5)), "npr", ""]
+    assert len(panels["arm 0"].patches) == 2 and not panels["npr"].patches and not panels[""].texts
+    assert [text.get_text() for text in panels["npr"].texts] == ["0.7", "0.4"]
+    assert [label.get_text() for label in panels["npr"].get_yticklabels()] == ["elsewhere"]
+    assert not panels["arm 1"].get_ylabel() and panels["arm 0"].get_ylabel() == panels["npr"].get_ylabel()
+    figure.canvas.draw()
+    heights = {title: axes.get_position().height for title, axes in panels.items()}
+    assert heights["npr"] == pytest.approx(heights["arm 0"] / 2, rel=0.3)

@@ -303,15 +303,16 @@ def by_definition(label, score, threshold) -> dict[str, float]:
     for one, kind in zip(score.tolist(), label, strict=True):
         if 0 <= one <= 1:
             gaps[min(int(one * 15), 14)] += one - kind
+    inside = 1 if min(score) >= 0 and max(score) <= 1 else math.nan  # elsewhere a half says nothing
     values = (
         precision,
         wins / len(real) / len(generated),
-        (1 - share(real, 0.5) + share(generated, 0.5)) / 2,
-        1 - share(real, 0.5),
-        share(generated, 0.5),
+        inside * (1 - share(real, 0.5) + share(generated, 0.5)) / 2,
+        inside * (1 - share(real, 0.5)),
+        inside * share(generated, 0.5),
         (1 - share(real, threshold) + share(generated, threshold)) / 2,
         best,
-        np.abs(gaps).sum() / len(label) if min(score) >= 0 and max(score) <= 1 else math.nan,
+        inside * np.abs(gaps).sum() / len(label),
     )
     return dict(zip(METRICS, values, strict=True))
 

@@ -224,7 +224,7 @@ def test_a_cell_left_out_is_told_when_the_notebook_ends(results, values):
 
 def test_parameters_that_were_not_run_are_asked_for(results):
     with pytest.raises(
-        RecordError, match="04_cross_generator has no value of results, metric and draws; run its parameters"
+        RecordError, match="04_cross_generator has no value of results, metric, draws and others; run its parameters"
     ):
         Run(results, "04_cross_generator", {})
 

@@ -1,5 +1,6 @@
 """The whole run, as run_all.sh starts it, on a small slice of toyworld; then from its cache, each cell twice."""
 
+import contextlib
 import json
 import os
 import re
@@ -14,15 +15,17 @@ import pandas as pd
 import pytest
 import yaml
 from isolation import MAY_LEAVE_THE_NETWORK, without_network
+from PIL import Image
 from run_cells import run_cells
 
 from itemkit.arms import ARMS
 from itemkit.data.cards import TRUTH_COLUMNS
 from itemkit.data.load import TRACKS
-from itemkit.evaluation.metrics import METRICS
+from itemkit.evaluation.metrics import METRICS, roc_auc
 from itemkit.head import MLPHead
 from itemkit.paper.notebooks import STEPS
 from itemkit.record import manual_changes
+from itemkit.running.export import export
 
 ROOT = Path(__file__).resolve().parents[1]
 GENERATORS = ["latent_diffusion", "gan"]
@@ -139,10 +142,14 @@ def test_every_table_and_figure_is_there_in_three_formats_and_on_the_page(result
     assert 'src="http' not in page and "<link" not in page
 
 
+def readme() -> list[str]:
+    """The lines of Python that README.md shows."""
+    return [part.split("```")[0] for part in (ROOT / "README.md").read_text().split("```python\n")[1:]]
+
+
 def test_the_lines_of_the_readme_run_down_to_a_verdict_and_a_score(project, results):
-    blocks = [part.split("```")[0] for part in (ROOT / "README.md").read_text().split("```python\n")[1:]]
-    picture, jupyter, python, hugging_face = (
-        re.sub("results/(toyworld|reference)", "results/slice", block) for block in blocks
+    picture, jupyter, python, hugging_face, _ = (
+        re.sub("results/(toyworld|reference)", "results/slice", block) for block in readme()
     )
     python += "print(features.shape, scores.shape)"
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
@@ -180,6 +187,50 @@ def test_a_notebook_run_by_hand_with_another_value_is_refused_or_told_of(project
     run_cells(notebooks / "08_report.ipynb", values)
     header = (copy / "index.html").read_text().split("</header>")[0]
     assert '<p class="differs">04_cross_generator was run by hand' in header
+
+
+def evenness(path: str | Path) -> float:
+    """What a detector says that looks at nothing but frequencies: the share of energy that is not in the high ones."""
+    with Image.open(path) as picture:
+        energy = np.abs(np.fft.rfft2(np.asarray(picture.convert("L"), float))) ** 2
+    energy[0, 0] = 0
+    return 1 - energy[16:-16, 16:].sum() / energy.sum()
+
+
+def test_a_detector_of_others_stands_beside_the_arms(project, results, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(project / "cache"))
+    place, copy = tmp_path / "pictures", shutil.copytree(results, tmp_path / "results")
+    manifest, left_out = export("slice", place, with_perturbed=True, root=project)
+    files = pd.read_parquet(results / "images.parquet")
+    plain = manifest[manifest.perturbation == "none"]
+    assert left_out.empty and set(plain.image_id) == set(files.image_id)
+    assert {path.relative_to(place).as_posix() for path in place.rglob("*.*")} == {"manifest.csv", *manifest.file}
+    pd.testing.assert_frame_equal(
+        pd.read_csv(place / "manifest.csv", keep_default_na=False), manifest, check_dtype=False
+    )
+    with contextlib.chdir(tmp_path):
+        exec(readme()[-1], {"score": evenness})  # noqa: S102
+    manifest["score"] = [evenness(place / file) for file in manifest.file]
+    values = yaml.safe_load((project / "notebooks" / "params" / "slice.yaml").read_text())
+    values |= {"results": str(copy), "others": [str(tmp_path / "npr.csv")], "draws": 20}
+    for notebook in ("04_cross_generator", "06_robustness"):
+        run_cells(project / "notebooks" / f"{notebook}.ipynb", values)
+    tables = {
+        name: pd.read_csv(copy / "tables" / f"{name}.csv") for name in ("04_unseen", "04_item_against", "06_robustness")
+    }
+    tested = manifest[(manifest.split == "test") & (manifest.track == TRACKS[0])]
+    row = tables["04_unseen"].set_index("arm").loc["npr"]
+    for generator in GENERATORS:
+        own = tested[(tested.perturbation == "none") & tested.generator.isin(["real", generator])]
+        assert row[generator] == pytest.approx(roc_auc(own.label.to_numpy(), own.score.to_numpy()))
+    against = tables["04_item_against"].query("control == 'npr'").set_index("track").item_minus_control
+    assert list(against.index) == list(TRACKS)
+    means = tables["04_unseen"].set_index("arm")["mean"]
+    assert against[TRACKS[0]] == pytest.approx(means["item"] - means["npr"])
+    steps = tables["06_robustness"].set_index(["perturbation", "strength"]).npr
+    assert steps["none", 0] == pytest.approx(row["mean"]) and steps.notna().all() and steps.nunique() == len(steps)
+    assert "npr (a detector of others)" in (copy / "verdict.txt").read_text()
 
 
 TWICE = """

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from itemkit.evaluation.metrics import METRICS, MINIMUM_ROWS, calibration_gaps, check_rows
+from itemkit.evaluation.metrics import METRICS, MINIMUM_ROWS, calibration_gaps, check_rows, is_share
 
 HEAD = ["track", "arm", "train_on", "seed"]  # what names a trained head in a table of predictions
 LARGEST = 2**24  # pairs of a real and a generated picture that are compared at once: an eighth of a gigabyte
@@ -127,7 +127,9 @@ def gains(
     """How much better an arm is than each of the others on generators that no head was trained on.
 
     Args:
-        predictions, metric, draws: as for mean_interval; heads of all arms have the same generators and seeds.
+        predictions, metric, draws: as for mean_interval. Where a control was not tested on all pictures, or not trained on
+            all generators that the arm was, both are compared on what they share; one that was trained on none of them is
+            compared with the mean over the arm's heads, generator by generator.
         metrics: what by_generator returned for these predictions.
         arm, arms: the one, and all that it may be compared with.
 
@@ -138,19 +140,43 @@ def gains(
     """
     values = metrics[(metrics["metric"] == metric) & (metrics["train_on"] != metrics["generator"])]
     rows = []
-    for track, own in values.groupby("track", sort=False):
-        table = own.pivot(index=["train_on", "generator", "seed"], columns="arm", values="value")
-        for control in [other for other in arms if other != arm and arm in table and other in table]:
-            gain = (table[arm] - table[control]).dropna()
-            one, other = (
-                predictions[(predictions.track == track) & (predictions.arm == name)] for name in (arm, control)
+    for track, tested in predictions.groupby("track", sort=False):
+        own = {name: tested[tested["arm"] == name] for name in arms}
+        measured = {name: values[(values["track"] == track) & (values["arm"] == name)] for name in arms}
+        for control in [other for other in arms if other != arm and len(own[arm]) and len(own[other])]:
+            one, other, keys = _shared(own[arm], own[control])
+            areas = [
+                measured[name] if len(part) == len(own[name]) else _unseen(part, metric)
+                for name, part in ((arm, one), (control, other))
+            ]
+            means = areas[1].groupby(keys)["value"].mean().rename("control").reset_index()
+            pairs = areas[0].merge(means, on=keys)
+            gain = (pairs["value"] - pairs["control"]).set_axis(
+                pd.MultiIndex.from_frame(pairs[["train_on", "generator", "seed"]])
             )
+            gain = gain.dropna()
             mean, low, high = mean_interval(one, metric, draws, against=other) if len(gain) else [np.nan] * 3
             pairs = gain.groupby(["train_on", "generator"]).mean()
             spread = gain.groupby("seed").mean().std()
             rows.append((track, control, mean, low, high, spread, (pairs > 0).mean(), len(pairs)))
     columns = [f"{arm}_minus_control", "low", "high", "std_over_seeds", "better_share", "pairs"]
     return pd.DataFrame(rows, columns=["track", "control", *columns])
+
+
+def _shared(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """The rows of two arms that can be compared, and by what: pictures that both scored, generators that both were trained on."""
+    one, other = one[one["image_id"].isin(other["image_id"])], other[other["image_id"].isin(one["image_id"])]
+    trained = set(one["train_on"]) & set(other["train_on"])
+    if not trained:
+        return one, other, ["generator"]
+    one, other = (rows[rows["train_on"].isin(trained)] for rows in (one, other))
+    same = set(one["seed"]) == set(other["seed"])
+    return one, other, ["train_on", "generator", *(["seed"] if same else [])]
+
+
+def _unseen(predictions: pd.DataFrame, metric: str) -> pd.DataFrame:
+    areas = by_generator(predictions, [metric])
+    return areas[areas["train_on"] != areas["generator"]]
 
 
 def _mean(predictions: pd.DataFrame, metric: str, contents: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -248,6 +274,10 @@ def _weighted_metrics(label: np.ndarray, score: np.ndarray, weight: np.ndarray, 
         real, careful_real = (~called & (label == 0)) @ weight.T / alarms[:, -1]  # (B,) each
         generated, careful_generated = (called & (label == 1)) @ weight.T / found[:, -1]
         missing = np.where((found[:, -1] > 0) & (alarms[:, -1] > 0), 0, np.nan)  # (B,)
+    if not is_share(score):
+        real, generated = np.full((2, len(weight)), np.nan)
+    if np.isnan(threshold):
+        careful_real = np.full(len(weight), np.nan)
     values = (
         np.sum(precision * steps, axis=1),
         np.sum(np.diff(false_positive_rate, axis=1, prepend=0) * (true_positive_rate - steps / 2), axis=1),

@@ -31,8 +31,9 @@ def detection_metrics(label: np.ndarray, score: np.ndarray, threshold: float = 0
 
     Args:
         label: (N,) 0 or 1, both present.
-        score: (N,) finite; higher means generated.
-        threshold: chosen on validation rows, never on these; the three other accuracies are at 0.5.
+        score: (N,) finite; higher means generated. Where one is outside [0, 1] the accuracies at 0.5 and the calibration
+            error are NaN.
+        threshold: chosen on validation rows, never on these; NaN if none was. The three other accuracies are at 0.5.
 
     Returns:
         Metric to value, each in [0, 1].
@@ -43,7 +44,7 @@ def detection_metrics(label: np.ndarray, score: np.ndarray, threshold: float = 0
     from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
     label, score = check_rows(label, score)
-    real, generated = _recalls(label, score >= 0.5)
+    real, generated = _recalls(label, score >= 0.5) if is_share(score) else (np.nan, np.nan)
     false_positive_rate, true_positive_rate, _ = roc_curve(label, score, drop_intermediate=False)
     values = (
         average_precision_score(label, score),
@@ -51,7 +52,7 @@ def detection_metrics(label: np.ndarray, score: np.ndarray, threshold: float = 0
         (real + generated) / 2,
         real,
         generated,
-        sum(_recalls(label, score >= threshold)) / 2,
+        np.nan if np.isnan(threshold) else sum(_recalls(label, score >= threshold)) / 2,
         true_positive_rate[false_positive_rate <= 0.05].max(),
         expected_calibration_error(label, score),
     )
@@ -109,8 +110,13 @@ def calibration_gaps(label: np.ndarray, score: np.ndarray) -> np.ndarray:
     """(N, BINS): score minus label of each row, in the column of the bin of its score; NaN where a score is outside [0, 1]."""
     gaps = np.zeros((len(score), BINS))
     inside = np.clip((score * BINS).astype(int), 0, BINS - 1)
-    gaps[np.arange(len(score)), inside] = score - label if score.min() >= 0 and score.max() <= 1 else np.nan
+    gaps[np.arange(len(score)), inside] = score - label if is_share(score) else np.nan
     return gaps
+
+
+def is_share(score: np.ndarray) -> bool:
+    """Whether all scores are in [0, 1], so that a half has a meaning."""
+    return score.min() >= 0 and score.max() <= 1
 
 
 def check_rows(label: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

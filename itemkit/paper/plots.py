@@ -3,6 +3,8 @@
 A plot takes data and optional axes and returns the axes; it neither saves nor shows.
 """
 
+from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,10 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 COLUMN, PAGE = 3.4, 7.0  # widths of a figure over one and over both columns, inches
+PANELS = 5  # matrices side by side on a page
 
 # Okabe and Ito's colours, told apart by the colour-blind too; without yellow, which is too pale for a line.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -44,6 +47,8 @@ def plot_matrix(
         vmax=high,
         cmap=seaborn.light_palette("#3d97d3", as_cmap=True),  # pale enough for dark figures in every cell
         square=True,
+        xticklabels=True,
+        yticklabels=True,
         linewidths=1,
         cbar=False,
         annot=True,
@@ -55,6 +60,37 @@ def plot_matrix(
     axes.set_yticklabels([_words(name) for name in matrix.index], rotation=0)
     axes.tick_params(length=0)
     return axes
+
+
+def plot_matrices(matrices: Mapping[str, pd.DataFrame], low: float, high: float, number: str) -> Figure:
+    """Heat maps side by side on the width of a page, with a frame where a row and a column have one name.
+
+    Args:
+        matrices: as for plot_matrix, by title; all with the same columns.
+        low, high, number: as for plot_matrix.
+    """
+    columns, tables = min(PANELS, len(matrices)), list(matrices.items())
+    blank = tables[-1][1] * np.nan  # names the columns of the panel above
+    panels = [*tables, *[("", blank)] * (-len(tables) % columns)]
+    heights = [
+        max(len(matrix) for _, matrix in panels[first : first + columns]) for first in range(0, len(panels), columns)
+    ]
+    size = PAGE, 1.3 * sum(heights) / max(heights) + 0.9
+    options = {"height_ratios": heights, "figsize": size, "squeeze": False}
+    figure, grid = pyplot.subplots(len(heights), columns, **options)
+    for place, (axes, (title, matrix)) in enumerate(zip(grid.flat, panels, strict=True)):
+        plot_matrix(matrix, axes, low, high, number).set_title(title)
+        axes.tick_params(axis="x", rotation=90)
+        for text in axes.texts:
+            text.set_fontsize(6)
+        for row, column in product(range(len(matrix)), range(matrix.shape[1])):
+            if title and matrix.index[row] == matrix.columns[column]:
+                axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor="black", linewidth=0.8))
+        if place + columns < len(panels):  # the panel below has the same columns
+            axes.set(xlabel="", xticklabels=[])
+        if not title or (place % columns and matrix.index.equals(panels[place - 1][1].index)):
+            axes.set(ylabel="", yticklabels=[])
+    return figure
 
 
 def plot_intervals(frame: pd.DataFrame, y: str, group: str | None = None, axes: Axes | None = None) -> Axes:
@@ -272,7 +308,7 @@ def plot_lines(rows: pd.DataFrame, hue: str, col_wrap: int, **options) -> seabor
             col_wrap=col_wrap,
             height=PAGE / col_wrap / 1.25,
             aspect=1.25,
-            palette=list(COLOURS[: rows[hue].nunique()]),
+            palette=list((COLOURS * rows[hue].nunique())[: rows[hue].nunique()]),
             **options,
         )
     handles, names = grid.legend.legend_handles, [text.get_text() for text in grid.legend.texts]

@@ -1,4 +1,4 @@
-"""The command line: `python -m itemkit detect | card | doctor`. The evaluation has its own door, run_all.sh."""
+"""The command line: `python -m itemkit detect | card | export | doctor`. The evaluation has its own door, run_all.sh."""
 
 from __future__ import annotations
 
@@ -59,6 +59,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     one = add(card, "card", "check a data card and its data, before an hour of work", "card data_cards/toyworld")
     one.add_argument("path", metavar="PATH", help="folder of a card, or the name of one in data_cards/")
+    one = add(
+        export,
+        "export",
+        "write the pictures of a profile as files that any detector can score",
+        "export toyworld /tmp/toyworld",
+    )
+    one.add_argument("profile", metavar="PROFILE", help="a name in notebooks/params/")
+    one.add_argument("folder", metavar="FOLDER", help="a new or empty one")
+    one.add_argument(
+        "--perturbed", action="store_true", help="also the test pictures that 06_robustness perturbs, at each strength"
+    )
     add(doctor, "doctor", "look at this machine: what is here, what is missing, and what helps", "doctor")
     return parser
 
@@ -153,6 +164,23 @@ def card(options: argparse.Namespace) -> int:
     faults += too_few(images).values()
     print(*(f"to mend: {fault}" for fault in faults), sep="\n") if faults else print("nothing to mend")
     return int(bool(faults))
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write pictures with their manifest; 1 if one of them cannot be read, and is left out."""
+    from itemkit.running.export import export as write
+
+    manifest, left_out = write(options.profile, options.folder, options.perturbed)
+    print(
+        f"{len(manifest)} pictures in {options.folder}; manifest.csv says of each its track, split, generator and label"
+    )
+    unreadable = left_out["status"] != "ok"
+    for rows, why in ((left_out[unreadable], "cannot be read"), (left_out[~unreadable], "stand there already")):
+        for track, own in rows.groupby("track", sort=False):
+            print(
+                f"{len(own)} pictures of the track {track} {why} and are left out; the first is {own.image_id.iloc[0]}"
+            )
+    return int(unreadable.any())
 
 
 def doctor(options: argparse.Namespace) -> int:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class RunError(Exception):
+class RunError(ValueError):
     """A run that cannot start or did not finish; its message is what the terminal shows."""
 
 

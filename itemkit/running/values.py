@@ -1,5 +1,7 @@
 """What each parameter of the notebooks may be, checked before anything runs."""
 
+from pathlib import Path
+
 from itemkit.data.choices import check_names
 from itemkit.data.perturb import PERTURBATIONS
 from itemkit.misalign import DISTANCES, FUSIONS, POOLS, VECTOR_ARMS
@@ -36,6 +38,7 @@ LISTS = {  # of what is known
     "perturbations": tuple(PERTURBATIONS),
 }
 NAMES = ("generators", "train_on")  # lists of what the card names
+SCORES = "others"  # a list of tables, one for each detector of others; it may be empty
 NUMBERS = {  # the least
     "limit": 1,
     "aligned_side": 8,
@@ -72,6 +75,15 @@ def check_value(name: str, value: object) -> None:
         raise ValueError(f"{name} is {value!r}; expected the 40 hex digits of a commit, or null")
     if name in CHOICES:
         check_names(name, [value], CHOICES[name])
+    if name == SCORES and value != []:
+        _check_list(name, value)
+        stems = [Path(str(one)).stem for one in value]
+        if odd := [one for one, stem in zip(value, stems, strict=True) if str(one) != one or stem in ARMS]:
+            raise ValueError(f"{name} holds {odd[0]!r}; expected tables, named as no arm is: {', '.join(ARMS)}")
+        if len(set(stems)) < len(stems):
+            raise ValueError(
+                f"{name} holds two tables of one name, {', '.join(value)}; an arm is called as its table is"
+            )
     if name in LISTS or name in NAMES or name in COUNTS:
         _check_list(name, value)
     if name in LISTS:
