@@ -154,4 +154,7 @@ def _take(table: pd.DataFrame, wanted: pd.DataFrame) -> np.ndarray:
     if (place < 0).any():
         missing = wanted[place < 0].iloc[0].to_dict()
         raise ValueError(f"no vector for {missing}: an unreadable image, or one that these tables were not made for")
-    return np.stack(table["vector"].to_list())[place]
+    rows, place = np.unique(place, return_inverse=True)
+    return (
+        np.stack(table["vector"].iloc[rows].to_list())[place] if len(rows) else np.stack(table["vector"].to_list())[:0]
+    )

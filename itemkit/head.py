@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -58,6 +59,9 @@ class MLPHead(
         with whole(folder) as part:
             return super().save_pretrained(part, **options)
 
+    def generate_model_card(self, *arguments, **options):
+        return _card(type(self))  # the same for all heads, of which a run saves hundreds
+
     @classmethod
     def from_pretrained(cls, name: str | Path, **options) -> "MLPHead":
         """Read a head from a folder or a hub id, as PyTorchModelHubMixin does; a folder that lacks one is said to."""
@@ -78,6 +82,11 @@ class MLPHead(
         load_model(head, path, strict=True, device=map_location)
         check_finite(model_id, head)
         return head.eval()
+
+
+@cache
+def _card(kind: type[MLPHead]):
+    return PyTorchModelHubMixin.generate_model_card(kind(1))
 
 
 _WEIGHTS = "model.safetensors"

@@ -6,20 +6,19 @@ from sklearn import metrics as reference
 from test_metrics import by_sklearn, scenes
 
 from itemkit.evaluation.intervals import (
-    _weighted_metrics,
     by_generator,
     confidence_interval,
     gains,
     mean_interval,
 )
-from itemkit.evaluation.metrics import METRICS
+from itemkit.evaluation.metrics import METRICS, weighted_metrics
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_metrics_of_resampled_rows_equal_sklearn(seed):
     label, score, _ = scenes(seed)
     weight = np.random.default_rng(seed).poisson(1, size=(20, len(label))).astype(float)
-    result = _weighted_metrics(label, score, weight, 0.4)
+    result = weighted_metrics(label, score, weight, 0.4)
     for number, row in enumerate(weight):
         expected = list(by_sklearn(label, score, row, 0.4).values())
         np.testing.assert_allclose(result[:, number], expected, atol=1e-12)
@@ -41,7 +40,7 @@ def test_interval_is_the_same_in_one_block_and_in_many():
     label, score, content_id = scenes(2, contents=400)  # 2,000 draws x 400 contents are several blocks
     draws = np.random.default_rng(0).integers(400, size=(2000, 400))
     weight = np.stack([np.bincount(draw, minlength=400) for draw in draws])[:, np.arange(800) // 2].astype(float)
-    expected = np.quantile(_weighted_metrics(label, score, weight, 0.5)[1], [0.025, 0.975])
+    expected = np.quantile(weighted_metrics(label, score, weight, 0.5)[1], [0.025, 0.975])
     np.testing.assert_array_equal(confidence_interval(label, score, content_id, draws=2000), expected)
 
 

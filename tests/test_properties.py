@@ -27,8 +27,8 @@ from itemkit.data.perturb import PERTURBATIONS, perturb
 from itemkit.evaluation import audit
 from itemkit.evaluation.audit import count_copies, duplicates
 from itemkit.evaluation.calibration import at_temperature, choose_threshold, conformal_threshold
-from itemkit.evaluation.intervals import _weighted_metrics, by_generator, confidence_interval, mean_interval
-from itemkit.evaluation.metrics import METRICS, detection_metrics, roc_auc
+from itemkit.evaluation.intervals import by_generator, confidence_interval, mean_interval
+from itemkit.evaluation.metrics import METRICS, detection_metrics, roc_auc, weighted_metrics
 from itemkit.misalign import DISTANCES, POOLS, VECTOR_ARMS, features, local_misalignment, misalignment
 from itemkit.pipeline import cut_out, shuffle
 from itemkit.store import cached, digest
@@ -333,7 +333,7 @@ def test_metrics_of_rows_that_were_drawn_several_times_equal_sklearn_and_those_o
     weight = data.draw(arrays(float, len(label), elements=st.integers(0, 3).map(float)))
     drawn = np.repeat(np.arange(len(label)), weight.astype(int))
     assume(set(label[drawn]) == {0, 1})
-    result = dict(zip(METRICS, _weighted_metrics(label, score, weight[None], threshold)[:, 0].tolist(), strict=True))
+    result = dict(zip(METRICS, weighted_metrics(label, score, weight[None], threshold)[:, 0].tolist(), strict=True))
     assert result == pytest.approx(by_sklearn(label, score, weight, threshold), abs=1e-9)
     assert result == pytest.approx(detection_metrics(label[drawn], score[drawn], threshold), abs=1e-9)
 

@@ -250,8 +250,12 @@ def _audit(rows: pd.DataFrame, seed: int) -> dict:
     facts = rows[list(FACTS)].rank(method="dense")  # words become numbers too, and trees see no more than an order
     varies = [column for column in FACTS if facts[column].nunique() > 1]
     classifier = HistGradientBoostingClassifier(max_iter=50, min_samples_leaf=5, random_state=seed)
-    own = {column: _roc_auc(classifier, facts[[column]], label, folds).mean() for column in varies}
-    values = _roc_auc(classifier, facts[varies], label, folds) if varies else np.full(FOLDS, 0.5)
+    own = {column: _roc_auc(classifier, facts[[column]], label, folds) for column in varies}
+    if len(varies) > 1:
+        values = _roc_auc(classifier, facts[varies], label, folds)
+    else:
+        values = own[varies[0]] if varies else np.full(FOLDS, 0.5)
+    own = {column: areas.mean() for column, areas in own.items()}
     value, column = values.mean(), max(own, key=own.get, default="none")
     verdict = "healthy" if value < SUSPECT else "suspect" if value < LEAK else "leak"
     return {

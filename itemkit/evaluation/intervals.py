@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from itemkit.evaluation.metrics import METRICS, MINIMUM_ROWS, calibration_gaps, check_rows, is_share
+from itemkit.evaluation.metrics import METRICS, MINIMUM_ROWS, check_rows, weighted_metrics
 
 HEAD = ["track", "arm", "train_on", "seed"]  # what names a trained head in a table of predictions
 LARGEST = 2**24  # pairs of a real and a generated picture that are compared at once: an eighth of a gigabyte
@@ -75,12 +75,17 @@ def by_generator(
         raise ValueError(f"predictions lack {', '.join(missing)}; they have {', '.join(predictions)}")
     for metric in metrics:
         _check_metric(metric)
+    label, score, content_id = (predictions[name].to_numpy() for name in ("label", "score", "content_id"))
+    threshold = predictions["threshold"].to_numpy() if "threshold" in predictions else np.full(len(label), 0.5)
+    source, known = pd.factorize(predictions["generator"])  # numbers, which are compared faster than names
+    number = predictions.groupby(HEAD, sort=False).ngroup().to_numpy()
     rows = []
-    for names, head in predictions.groupby(HEAD, sort=False):
-        for generator in generators or head.generator[head.label == 1].unique():
-            group = head[(head.label == 0) | (head.generator == generator)]
-            name = dict(zip(HEAD, names, strict=True)) | {"generator": generator}
-            rows += [name | row for row in _measure(group, metrics, draws, seed)]
+    for head in np.split(np.argsort(number, kind="stable"), np.cumsum(np.bincount(number))[:-1]):
+        names = predictions[HEAD].iloc[head[0]].to_dict()
+        for generator in generators or known[pd.unique(source[head[label[head] == 1]])]:
+            own = head[(label[head] == 0) | (source[head] == known.get_indexer([generator])[0])]
+            measured = _measure(label[own], score[own], content_id[own], threshold[head[0]], metrics, draws, seed)
+            rows += [names | {"generator": generator} | row for row in measured]
     columns = ["track", "arm", "train_on", "generator", "seed", "metric", "value", "n"]
     return pd.DataFrame(rows, columns=[*columns, "low", "high"] if draws else columns)
 
@@ -112,13 +117,10 @@ def mean_interval(
     """
     _check_metric(metric)
     contents = np.sort(predictions["content_id"].unique())
-    times = _times_drawn(len(contents), draws, seed)  # (draws, contents)
-    times = np.vstack([np.ones(len(contents), times.dtype), times])  # the first row is the metric itself
-    values = _mean(predictions, metric, contents, times)
+    values = _drawn_mean(predictions, metric, contents, draws, seed)
     if against is not None:
-        values = values - _mean(against, metric, contents, times)
-    low, high = np.nanquantile(values[1:], (0.025, 0.975)) if np.isfinite(values[0]) else (np.nan, np.nan)
-    return float(values[0]), float(low), float(high)
+        values = values - _drawn_mean(against, metric, contents, draws, seed)
+    return _interval(values)
 
 
 def gains(
@@ -141,7 +143,7 @@ def gains(
     values = metrics[(metrics["metric"] == metric) & (metrics["train_on"] != metrics["generator"])]
     rows = []
     for track, tested in predictions.groupby("track", sort=False):
-        own = {name: tested[tested["arm"] == name] for name in arms}
+        own, whole = {name: tested[tested["arm"] == name] for name in arms}, None
         measured = {name: values[(values["track"] == track) & (values["arm"] == name)] for name in arms}
         for control in [other for other in arms if other != arm and len(own[arm]) and len(own[other])]:
             one, other, keys = _shared(own[arm], own[control])
@@ -155,7 +157,12 @@ def gains(
                 pd.MultiIndex.from_frame(pairs[["train_on", "generator", "seed"]])
             )
             gain = gain.dropna()
-            mean, low, high = mean_interval(one, metric, draws, against=other) if len(gain) else [np.nan] * 3
+            contents = np.sort(one["content_id"].unique())
+            if one is own[arm]:  # the same for most controls
+                drawn = whole = _drawn_mean(one, metric, contents, draws, 0) if whole is None else whole
+            else:
+                drawn = _drawn_mean(one, metric, contents, draws, 0)
+            mean, low, high = _interval(drawn - _drawn_mean(other, metric, contents, draws, 0))
             pairs = gain.groupby(["train_on", "generator"]).mean()
             spread = gain.groupby("seed").mean().std()
             rows.append((track, control, mean, low, high, spread, (pairs > 0).mean(), len(pairs)))
@@ -165,13 +172,22 @@ def gains(
 
 def _shared(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """The rows of two arms that can be compared, and by what: pictures that both scored, generators that both were trained on."""
-    one, other = one[one["image_id"].isin(other["image_id"])], other[other["image_id"].isin(one["image_id"])]
-    trained = set(one["train_on"]) & set(other["train_on"])
-    if not trained:
+    one, other, _ = _common(one, other, "image_id")
+    both = _common(one, other, "train_on")
+    if not both[2]:
         return one, other, ["generator"]
-    one, other = (rows[rows["train_on"].isin(trained)] for rows in (one, other))
-    same = set(one["seed"]) == set(other["seed"])
-    return one, other, ["train_on", "generator", *(["seed"] if same else [])]
+    same = set(both[0]["seed"].unique()) == set(both[1]["seed"].unique())
+    return *both[:2], ["train_on", "generator", *(["seed"] if same else [])]
+
+
+def _common(one: pd.DataFrame, other: pd.DataFrame, name: str) -> tuple[pd.DataFrame, pd.DataFrame, set]:
+    """The rows whose value of a column is in both tables, and these values; a table that has no others as it is."""
+    held = [set(rows[name].unique()) for rows in (one, other)]
+    both = held[0] & held[1]
+    tables = [
+        rows if own == both else rows[rows[name].isin(both)] for rows, own in zip((one, other), held, strict=True)
+    ]
+    return *tables, both
 
 
 def _unseen(predictions: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -179,8 +195,16 @@ def _unseen(predictions: pd.DataFrame, metric: str) -> pd.DataFrame:
     return areas[areas["train_on"] != areas["generator"]]
 
 
-def _mean(predictions: pd.DataFrame, metric: str, contents: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """The mean over heads and unseen generators for each row of `times`, which says how often a content was drawn."""
+def _interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Of what _drawn_mean returned: the value, and the ends of its interval."""
+    low, high = np.nanquantile(values[1:], (0.025, 0.975)) if np.isfinite(values[0]) else (np.nan, np.nan)
+    return float(values[0]), float(low), float(high)
+
+
+def _drawn_mean(predictions: pd.DataFrame, metric: str, contents: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """The mean over heads and unseen generators (1 + draws,): first as it is, then of each draw of contents."""
+    times = _times_drawn(len(contents), draws, seed)  # (draws, contents): how often a content was drawn
+    times = np.vstack([np.ones(len(contents), times.dtype), times])
     total, cells = np.zeros(len(times)), 0
     for generator in predictions.generator[predictions.label == 1].unique():
         rows = predictions[(predictions.generator == generator) | (predictions.label == 0)]
@@ -217,16 +241,23 @@ def _mean_roc_auc(label: np.ndarray, scores: np.ndarray, weight: np.ndarray) -> 
         return ((real @ (wins / len(scores))) * generated).sum(axis=1) / pairs
 
 
-def _measure(group: pd.DataFrame, metrics: Sequence[str], draws: int, seed: int) -> list[dict]:
-    n = min(np.sum(group.label == 0), np.sum(group.label == 1))
+def _measure(
+    label: np.ndarray,
+    score: np.ndarray,
+    content_id: np.ndarray,
+    threshold: float,
+    metrics: Sequence[str],
+    draws: int,
+    seed: int,
+) -> list[dict]:
+    n = min(np.sum(label == 0), np.sum(label == 1))
     if n < MINIMUM_ROWS:
         return [{"metric": metric, "value": np.nan, "low": np.nan, "high": np.nan, "n": n} for metric in metrics]
-    threshold = group.threshold.iloc[0] if "threshold" in group else 0.5
-    label, score = check_rows(group.label, group.score)
-    values = _weighted_metrics(label, score, np.ones((1, len(label))), threshold)[:, 0]
+    label, score = check_rows(label, score)
+    values = weighted_metrics(label, score, np.ones((1, len(label))), threshold)[:, 0]
     rows = [{"metric": metric, "value": float(values[METRICS.index(metric)]), "n": n} for metric in metrics]
     for row in rows if draws else ():
-        interval = confidence_interval(label, score, group.content_id, row["metric"], draws, seed, threshold)
+        interval = confidence_interval(label, score, content_id, row["metric"], draws, seed, threshold)
         row |= dict(zip(("low", "high"), interval, strict=True))
     return rows
 
@@ -249,43 +280,5 @@ def _drawn_metric(
 ) -> np.ndarray:
     """One metric of N rows for each row of `times`; `index` (N,) is the column of each row's content."""
     blocks = np.array_split(times, 1 + len(times) * len(label) // 40_000)  # that fit the cache
-    values = [_weighted_metrics(label, score, block[:, index].astype(float), threshold) for block in blocks]
+    values = [weighted_metrics(label, score, block[:, index].astype(float), threshold) for block in blocks]
     return np.concatenate(values, axis=1)[METRICS.index(metric)]
-
-
-def _weighted_metrics(label: np.ndarray, score: np.ndarray, weight: np.ndarray, threshold: float) -> np.ndarray:
-    """detection_metrics of many weightings of the same rows at once; sklearn would need a thousand times as long.
-
-    Args:
-        weight: (B, N): how often each row was drawn.
-
-    Returns:
-        (8, B) in the order of METRICS; NaN where a class was not drawn.
-    """
-    order = np.argsort(-score, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)  # the end of each run of equal scores
-    found = np.cumsum((weight * label)[:, order], axis=1)[:, last]  # (B, T) generated rows at or above each score
-    alarms = np.cumsum((weight * (1 - label))[:, order], axis=1)[:, last]  # (B, T) real rows
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.nan_to_num(found / (found + alarms))
-        true_positive_rate, false_positive_rate = found / found[:, -1:], alarms / alarms[:, -1:]
-        steps = np.diff(true_positive_rate, axis=1, prepend=0)
-        called = score >= np.array([[0.5], [threshold]])  # (2, N)
-        real, careful_real = (~called & (label == 0)) @ weight.T / alarms[:, -1]  # (B,) each
-        generated, careful_generated = (called & (label == 1)) @ weight.T / found[:, -1]
-        missing = np.where((found[:, -1] > 0) & (alarms[:, -1] > 0), 0, np.nan)  # (B,)
-    if not is_share(score):
-        real, generated = np.full((2, len(weight)), np.nan)
-    if np.isnan(threshold):
-        careful_real = np.full(len(weight), np.nan)
-    values = (
-        np.sum(precision * steps, axis=1),
-        np.sum(np.diff(false_positive_rate, axis=1, prepend=0) * (true_positive_rate - steps / 2), axis=1),
-        (real + generated) / 2,
-        real,
-        generated,
-        (careful_real + careful_generated) / 2,
-        np.max(np.where(false_positive_rate <= 0.05, true_positive_rate, 0), axis=1),
-        np.abs(weight @ calibration_gaps(label, score)).sum(axis=1) / weight.sum(axis=1),
-    )
-    return missing + np.stack(values)  # (8, B)

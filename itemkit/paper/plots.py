@@ -77,7 +77,8 @@ def plot_matrices(matrices: Mapping[str, pd.DataFrame], low: float, high: float,
     ]
     size = PAGE, 1.3 * sum(heights) / max(heights) + 0.9
     options = {"height_ratios": heights, "figsize": size, "squeeze": False}
-    figure, grid = pyplot.subplots(len(heights), columns, **options)
+    with pyplot.rc_context({"figure.constrained_layout.use": False}):  # seaborn draws the figure for each panel
+        figure, grid = pyplot.subplots(len(heights), columns, **options)
     for place, (axes, (title, matrix)) in enumerate(zip(grid.flat, panels, strict=True)):
         plot_matrix(matrix, axes, low, high, number).set_title(title)
         axes.tick_params(axis="x", rotation=90)
@@ -90,6 +91,7 @@ def plot_matrices(matrices: Mapping[str, pd.DataFrame], low: float, high: float,
             axes.set(xlabel="", xticklabels=[])
         if not title or (place % columns and matrix.index.equals(panels[place - 1][1].index)):
             axes.set(ylabel="", yticklabels=[])
+    figure.set_layout_engine("constrained")
     return figure
 
 
