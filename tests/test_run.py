@@ -212,6 +212,17 @@ def test_the_first_failing_notebook_stops_the_run_and_is_named(project):
     assert not kernels_of(os.getpid())
 
 
+def test_a_table_of_scores_that_is_not_there_is_missed_before_the_first_notebook(project, capsys):
+    source = project / "notebooks" / "00_data.ipynb"
+    write_notebook(source, 'results = "r"\nlimit = 1\nothers = []')
+    (project / "notebooks" / "params" / "tiny.yaml").write_text("others: [../npr.csv]\n")
+    with pytest.raises(
+        RunError, match="there is no table of scores ../npr.csv, seen from .*notebooks; correct `others`"
+    ):
+        run("tiny", project)
+    assert "00_data" not in capsys.readouterr().out
+
+
 def test_a_killed_kernel_is_a_failure(project):
     write_notebook(project / "notebooks" / "00_data.ipynb", 'results = "r"\nlimit = 1', "import os; os._exit(9)")
     with pytest.raises(RunError, match="00_data.ipynb stopped: Kernel died"):

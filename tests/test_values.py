@@ -22,6 +22,7 @@ KNOWN = {
     *values.NAMES,
     *values.NUMBERS,
     *values.COUNTS,
+    values.SCORES,
 }
 
 
@@ -69,6 +70,13 @@ def test_choices_are_those_of_the_modules_that_own_them():
         ("seeds: [-1]", "seeds holds -1"),
         ("widths: [0]", "widths holds 0; expected whole numbers from 1 on"),
         ("draws: 0", "draws is 0"),
+        ("others: npr.csv", "others is 'npr.csv'; expected a list, such as \\[npr.csv\\]"),
+        ("others: [1]", "others holds 1; expected tables, named as no arm is"),
+        (
+            "others: [../item.csv]",
+            "others holds '../item.csv'; expected tables, named as no arm is: image, .*, texture",
+        ),
+        ("others: [a/npr.csv, b/npr.csv]", "others holds two tables of one name, a/npr.csv, b/npr.csv"),
         ("captioner_revision: main", "captioner_revision is 'main'; expected the 40 hex digits of a commit, or null"),
     ],
 )

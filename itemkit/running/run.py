@@ -140,6 +140,9 @@ def ready(values: dict[str, object], root: Path = ROOT) -> None:
     Raises:
         RunError: something is missing and cannot be had; the message says what, and how to get it.
     """
+    for table in values.get("others", ()):
+        if not (root / "notebooks" / table).is_file():
+            raise RunError(f"there is no table of scores {table}, seen from {root / 'notebooks'}; correct `others`")
     if not {"card", "captioner", "locator", "encoder", "nouns"} <= set(values):
         return  # notebooks of one's own, which need no network
     from itemkit.running.needs import fetch_needs
