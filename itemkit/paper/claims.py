@@ -27,7 +27,7 @@ DECISIONS = [
 ]  # the columns of 04_decisions
 SEES = {  # each arm in a few words, where it first stands
     "image": "the picture alone",
-    "linear": "the same with a linear probe",
+    "linear": "the picture alone, by a linear probe",
     "text": "the caption alone",
     "concat": "picture and caption side by side",
     "global": "the fit of picture and caption",
