@@ -439,8 +439,10 @@ class Run:
         heads = self.read("heads.csv")[["track", "arm", "train_on", "seed", "temperature"]]
         tables = [self.read("predictions.parquet").merge(heads)]
         for _, scores in self.others(others).groupby("arm", sort=False):
-            tables.append(as_predictions(scores, self.files))
-            print(*doubts(scores, tables[-1], self.files), sep="\n")
+            rows = as_predictions(scores, self.files)
+            tables += [rows] if len(rows) else []
+            for sentence in doubts(scores, rows, self.files):
+                print(sentence)
         return pd.concat(tables, ignore_index=True)
 
     def read(self, name: str) -> pd.DataFrame:

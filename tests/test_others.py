@@ -140,6 +140,12 @@ FIRST = READABLE.image_id.iloc[0]
             "have scored different pictures; give all the same",
         ),
         (lambda table: table.assign(seed="first"), "seed holds 'first'; expected whole numbers"),
+        (lambda table: table.assign(seed=1.5), "seed holds '1.5'; expected whole numbers"),
+        (
+            lambda table: table.assign(train_on="GAN"),
+            "unknown train_on 'GAN'; expected one of gan, vae, elsewhere, where",
+        ),
+        (lambda table: table.assign(train_on="real"), "unknown train_on 'real'; expected one of gan, vae, elsewhere"),
     ],
 )
 def test_a_table_that_cannot_be_right_is_refused_in_a_sentence(tmp_path, change, message):
@@ -157,6 +163,21 @@ def test_a_file_that_is_no_table_is_refused_in_a_sentence(tmp_path, content):
         read_scores(tmp_path / "npr.csv", FILES)
     with pytest.raises(ValueError, match="no table of scores .*absent.csv, seen from"):
         read_scores(tmp_path / "absent.csv", FILES)
+
+
+def test_scores_of_no_picture_that_counts_are_said_to_be(tmp_path):
+    given = scored()
+    given["image_id"] = [perturbed_id(name, "blur", 1) for name in given.image_id]
+    scores = read_scores(written(tmp_path, given), FILES)
+    rows = as_predictions(scores, FILES)
+    assert rows.empty
+    (sentence,) = doubts(scores, rows, FILES)
+    assert sentence == "npr: no readable picture of validation or test has a score, but for perturbed ones"
+
+
+def test_a_path_may_be_written_as_windows_does(tmp_path):
+    table = pd.DataFrame({"file": [f"aligned\\{FIRST}.jpg"], "score": [0.5]})
+    assert read_scores(written(tmp_path, table), FILES).image_id.tolist() == [FIRST]
 
 
 def test_scores_of_one_class_are_refused(tmp_path):

@@ -1,6 +1,6 @@
 """Scores of other people's detectors, as rows beside those of the arms: read from a table, and checked against the pictures."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
@@ -48,14 +48,21 @@ def read_scores(path: str | Path, files: pd.DataFrame) -> pd.DataFrame:
             f"{path} has {len(table)} rows with {', '.join(map(str, table))}; expected image_id or file, and score"
         )
     names = table[key].fillna("")
-    names = names.map(lambda name: Path(name).stem if key == "file" else name)  # 0123456789abcdef-blur-1.png, too
+    if key == "file":
+        names = names.map(lambda name: PurePosixPath(name.replace("\\", "/")).stem)  # 0123456789abcdef-blur-1.png, too
     scores = pd.DataFrame({"arm": path.stem, "train_on": ELSEWHERE, "seed": 0, "image_id": names})
     if "train_on" in table:
         scores["train_on"] = table["train_on"].fillna(ELSEWHERE)
+        known = [*files["generator"][files["label"] == 1].unique(), ELSEWHERE]
+        if odd := [name for name in scores["train_on"].unique() if name not in known]:
+            raise ValueError(
+                f"{path}: unknown train_on {odd[0]!r}; expected one of {', '.join(known)}, where a detector was trained on "
+                "none of these generators"
+            )
     if "seed" in table:
         seeds = pd.to_numeric(table["seed"].fillna(0), errors="coerce")
         if (odd := seeds.isna() | (seeds % 1 != 0)).any():
-            raise ValueError(f"{path}: seed holds {table['seed'][odd].iloc[0]!r}; expected whole numbers")
+            raise ValueError(f"{path}: seed holds {str(table['seed'][odd].iloc[0])!r}; expected whole numbers")
         scores["seed"] = seeds.astype(int)
     done = names.str.extract(f"^{PERTURBED}$").set_axis(["original", "perturbation", "strength"], axis=1)
     scores["image_id"] = done["original"].fillna(names)
@@ -129,6 +136,8 @@ def doubts(scores: pd.DataFrame, predictions: pd.DataFrame, files: pd.DataFrame)
         files: as for as_predictions.
     """
     arm, said = scores["arm"].iloc[0], []
+    if predictions.empty:
+        said.append(f"{arm}: no readable picture of validation or test has a score, but for perturbed ones")
     low, high = scores["score"].min(), scores["score"].max()
     if low < 0 or high > 1:
         said.append(
