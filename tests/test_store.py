@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from itemkit.data.files import clear_parts, whole
+from itemkit.data.files import check_seals, clear_parts, seal, whole
 from itemkit.store import cached, digest
 
 TABLE = pd.DataFrame({"image_id": ["a", "b"], "vector": [np.ones(3, np.float32), np.zeros(3, np.float32)]})
@@ -172,3 +172,17 @@ def test_what_dead_processes_were_writing_is_cleared_away_and_nothing_else(tmp_p
         clear_parts(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "inner", "now.csv"])
     assert not list((tmp_path / "inner").iterdir())
+
+
+def test_a_checksum_that_came_with_the_data_is_no_seal(tmp_path, capsys):
+    (tmp_path / "a.parquet.sha256").write_text("0123  a.parquet")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "a.parquet.sha256").symlink_to(tmp_path / "a.parquet.sha256")
+    (tmp_path / "cache" / "table.arrow").write_bytes(b"rows")
+    seal([tmp_path / "cache" / "table.arrow"])
+    check_seals(tmp_path / "cache")
+    assert capsys.readouterr().out == "" and (tmp_path / "cache" / "table.arrow").exists()
+    (tmp_path / "cache" / "table.arrow").write_bytes(b"Rows")
+    check_seals(tmp_path / "cache")
+    assert "table.arrow is not as it was written" in capsys.readouterr().out and not (tmp_path / "cache").exists()
+    assert (tmp_path / "cache-table.arrow.damaged").read_bytes() == b"Rows"

@@ -62,6 +62,8 @@ def check_seals(folder: Path) -> None:
     """
     for place in sorted(folder.rglob(_seal_of(Path("*")).name)):
         file = place.with_suffix("")
+        if place.is_symlink():  # a checksum that came with the data
+            continue
         if not file.is_file():
             said = "is gone; it is built anew"
         elif place.read_bytes() != _checksum(file):
