@@ -141,6 +141,7 @@ FIRST = READABLE.image_id.iloc[0]
         ),
         (lambda table: table.assign(seed="first"), "seed holds 'first'; expected whole numbers"),
         (lambda table: table.assign(seed=1.5), "seed holds '1.5'; expected whole numbers"),
+        (lambda table: table.assign(seed=1e20), "seed holds '1e.20'; expected whole numbers"),
         (
             lambda table: table.assign(train_on="GAN"),
             "unknown train_on 'GAN'; expected one of gan, vae, elsewhere, where",
@@ -173,6 +174,15 @@ def test_scores_of_no_picture_that_counts_are_said_to_be(tmp_path):
     assert rows.empty
     (sentence,) = doubts(scores, rows, FILES)
     assert sentence == "npr: no readable picture of validation or test has a score, but for perturbed ones"
+
+
+@pytest.mark.filterwarnings("ignore:Length of header")
+def test_a_row_with_a_cell_too_many_shifts_no_column(tmp_path):
+    path = written(tmp_path, scored())
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(f"{place},{row}" for place, row in enumerate(rows))]))
+    with pytest.raises(ValueError, match="npr.csv, line 2: 0 is no picture of this run"):
+        read_scores(path, FILES)
 
 
 def test_a_path_may_be_written_as_windows_does(tmp_path):

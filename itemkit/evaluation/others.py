@@ -37,7 +37,13 @@ def read_scores(path: str | Path, files: pd.DataFrame) -> pd.DataFrame:
     """
     path = Path(path)
     try:
-        table = pd.read_csv(path, dtype={"image_id": str, "file": str, "train_on": str}, encoding="utf-8-sig")
+        table = pd.read_csv(
+            path,
+            dtype={"image_id": str, "file": str, "train_on": str},
+            encoding="utf-8-sig",
+            index_col=False,
+            compression=None,
+        )
     except FileNotFoundError:
         raise ValueError(f"no table of scores {path}, seen from {Path.cwd()}") from None
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
@@ -61,7 +67,7 @@ def read_scores(path: str | Path, files: pd.DataFrame) -> pd.DataFrame:
             )
     if "seed" in table:
         seeds = pd.to_numeric(table["seed"].fillna(0), errors="coerce")
-        if (odd := seeds.isna() | (seeds % 1 != 0)).any():
+        if (odd := ~seeds.between(0, 2**31) | (seeds % 1 != 0)).any():
             raise ValueError(f"{path}: seed holds {str(table['seed'][odd].iloc[0])!r}; expected whole numbers")
         scores["seed"] = seeds.astype(int)
     done = names.str.extract(f"^{PERTURBED}$").set_axis(["original", "perturbation", "strength"], axis=1)
