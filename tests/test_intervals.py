@@ -55,6 +55,13 @@ def test_intervals_cover_the_true_value():
     assert 0.93 <= np.mean(covered) <= 0.97
 
 
+def test_a_metric_that_is_no_number_has_no_interval():
+    label, score, content_id = scenes(3, contents=40)
+    assert np.isnan(confidence_interval(label, 10 * score, content_id, "balanced_accuracy")).all()
+    at_threshold = "balanced_accuracy_at_validation_threshold"
+    assert np.isnan(confidence_interval(label, score, content_id, at_threshold, threshold=np.nan)).all()
+
+
 def test_images_of_one_scene_do_not_count_as_many():
     label, score, content_id = scenes(3, contents=40)
     once = confidence_interval(label, score, content_id)
@@ -133,6 +140,73 @@ def test_gains_by_hand():
     assert (row.low, row.high) == pytest.approx(mean_interval(one, draws=50, against=other)[1:])
     assert (row.control, row.pairs, row.better_share) == ("image", 6, (unseen > 0.5).mean())
     assert gains(one, by_generator(one), "roc_auc", "item", ["item"], draws=50).empty
+
+
+def scored_by(trained: list[tuple[str, int]], same: bool) -> pd.DataFrame:
+    """A head for each (train_on, seed); all of them give the same scores, or each its own."""
+    head = heads()
+    head = head[head.train_on == "a"].drop(columns=["train_on", "seed"])
+    frames = []
+    for number, (source, seed) in enumerate(trained):
+        noise = 0 if same else np.random.default_rng([number, len(trained)]).normal(size=len(head))
+        frames.append(head.assign(score=head.score + noise, train_on=source, seed=seed))
+    return pd.concat(frames, ignore_index=True)
+
+
+def gain_of_pairs(item: pd.DataFrame, control: pd.DataFrame) -> float:
+    """The mean over pairs of what the heads of one have more than those of the other, each area by scikit-learn."""
+    areas = {"item": {}, "control": {}}
+    for name, table in (("item", item), ("control", control)):
+        for (source, _), head in table.groupby(["train_on", "seed"]):
+            for generator in {"a", "b", "c"} - {source}:
+                rows = head[head.generator.isin(["real", generator])]
+                area = reference.roc_auc_score(rows.label, rows.score)
+                areas[name].setdefault((source, generator), []).append(area)
+    item, control = ({cell: np.mean(values) for cell, values in areas[name].items()} for name in ("item", "control"))
+    same = {source for source, _ in item} & {source for source, _ in control}
+    found = []
+    for (source, generator), area in item.items():
+        fits = [cell for cell in control if cell[1] == generator and (not same or cell[0] == source)]
+        found += [area - np.mean([control[cell] for cell in fits])] if fits else []
+    return np.mean(found)
+
+
+UNEQUAL = {
+    "the same heads": ([("a", 0), ("b", 0), ("c", 0)], [("a", 0), ("b", 0), ("c", 0)]),
+    "a part of the generators, and a detector from elsewhere": ([("a", 0), ("a", 1)], [("elsewhere", 0)]),
+    "two of three, and one from elsewhere": ([("a", 0), ("b", 0), ("b", 1)], [("elsewhere", 3)]),
+    "no generator in common": ([("a", 0)], [("b", 0), ("c", 0), ("c", 1)]),
+    "some in common": ([("a", 0), ("b", 0)], [("b", 0), ("c", 0)]),
+    "unequal seeds": ([("a", 0), ("a", 1), ("b", 0)], [("a", 5), ("b", 5), ("b", 6), ("b", 7)]),
+}
+
+
+@pytest.mark.parametrize("trained", UNEQUAL.values(), ids=UNEQUAL)
+def test_both_sides_of_a_gain_are_of_the_same_pairs(trained):
+    twin, other = (scored_by(one, same=True) for one in trained)
+    both = pd.concat([twin, other.assign(arm="twin")], ignore_index=True)
+    row = gains(both, by_generator(both, ["roc_auc"]), "roc_auc", "item", ["item", "twin"], draws=50).squeeze()
+    assert (row.item_minus_control, row.low, row.high, row.better_share) == pytest.approx((0, 0, 0, 0), abs=1e-12)
+
+    item, other = (scored_by(one, same=False) for one in trained)
+    both = pd.concat([item, other.assign(arm="other")], ignore_index=True)
+    row = gains(both, by_generator(both, ["roc_auc"]), "roc_auc", "item", ["item", "other"], draws=25).squeeze()
+    assert row.item_minus_control == pytest.approx(gain_of_pairs(item, other), abs=1e-12)
+    contents = np.sort(item.content_id.unique())
+    groups = [dict(list(table.groupby("content_id"))) for table in (item, other)]
+    drawn = [
+        gain_of_pairs(*(pd.concat([group[contents[place]] for place in draw]) for group in groups))
+        for draw in np.random.default_rng(0).integers(len(contents), size=(25, len(contents)))
+    ]
+    np.testing.assert_allclose([row.low, row.high], np.quantile(drawn, [0.025, 0.975]), atol=1e-12)
+
+
+def test_controls_that_scored_fewer_pictures_do_not_change_what_others_are_compared_with():
+    item = heads()
+    few = item[item.content_id != item.content_id.iloc[0]]
+    both = pd.concat([item, few.assign(arm="few"), item.assign(arm="twin")], ignore_index=True)
+    table = gains(both, by_generator(both, ["roc_auc"]), "roc_auc", "item", ["item", "few", "twin"], draws=20)
+    np.testing.assert_allclose(table[["item_minus_control", "low", "high"]], 0, atol=1e-12)
 
 
 # the mean over heads and unseen generators

@@ -9,6 +9,7 @@ import pandas as pd
 from itemkit.evaluation.metrics import METRICS, MINIMUM_ROWS, check_rows, weighted_metrics
 
 HEAD = ["track", "arm", "train_on", "seed"]  # what names a trained head in a table of predictions
+CELL = ["train_on", "generator"]  # what a head was trained on, and tested on
 LARGEST = 2**24  # pairs of a real and a generated picture that are compared at once: an eighth of a gigabyte
 
 
@@ -34,7 +35,7 @@ def confidence_interval(
         seed: of the draws. The same content ids in the same order get the same draws, whatever their scores.
 
     Returns:
-        (low, high).
+        (low, high); NaN where the metric is, as detection_metrics says.
 
     Raises:
         ValueError: an unknown metric, or as detection_metrics.
@@ -43,7 +44,8 @@ def confidence_interval(
     label, score = check_rows(label, score)
     index, contents = pd.factorize(content_id)
     values = _drawn_metric(metric, label, score, _times_drawn(len(contents), draws, seed), index, threshold)  # (draws,)
-    low, high = np.quantile(values[np.isfinite(values)], (0.025, 0.975))  # without the draws that lack a class
+    values = values[np.isfinite(values)]  # without the draws that lack a class
+    low, high = np.quantile(values, (0.025, 0.975)) if len(values) else (np.nan, np.nan)
     return float(low), float(high)
 
 
@@ -131,7 +133,7 @@ def gains(
     Args:
         predictions, metric, draws: as for mean_interval. Where a control was not tested on all pictures, or not trained on
             all generators that the arm was, both are compared on what they share; one that was trained on none of them is
-            compared with the mean over the arm's heads, generator by generator.
+            compared with each head of the arm on every generator that this head has not seen.
         metrics: what by_generator returned for these predictions.
         arm, arms: the one, and all that it may be compared with.
 
@@ -143,51 +145,59 @@ def gains(
     values = metrics[(metrics["metric"] == metric) & (metrics["train_on"] != metrics["generator"])]
     rows = []
     for track, tested in predictions.groupby("track", sort=False):
-        own, whole = {name: tested[tested["arm"] == name] for name in arms}, None
+        own, drawn = {name: tested[tested["arm"] == name] for name in arms}, {}
         measured = {name: values[(values["track"] == track) & (values["arm"] == name)] for name in arms}
         for control in [other for other in arms if other != arm and len(own[arm]) and len(own[other])]:
-            one, other, keys = _shared(own[arm], own[control])
-            areas = [
+            ours, theirs = _on_shared_pictures(own[arm], own[control])
+            areas, others = (
                 measured[name] if len(part) == len(own[name]) else _unseen(part, metric)
-                for name, part in ((arm, one), (control, other))
-            ]
-            means = areas[1].groupby(keys)["value"].mean().rename("control").reset_index()
-            pairs = areas[0].merge(means, on=keys)
-            gain = (pairs["value"] - pairs["control"]).set_axis(
-                pd.MultiIndex.from_frame(pairs[["train_on", "generator", "seed"]])
+                for name, part in ((arm, ours), (control, theirs))
             )
-            gain = gain.dropna()
-            contents = np.sort(one["content_id"].unique())
-            if one is own[arm]:  # the same for most controls
-                drawn = whole = _drawn_mean(one, metric, contents, draws, 0) if whole is None else whole
-            else:
-                drawn = _drawn_mean(one, metric, contents, draws, 0)
-            mean, low, high = _interval(drawn - _drawn_mean(other, metric, contents, draws, 0))
-            pairs = gain.groupby(["train_on", "generator"]).mean()
-            spread = gain.groupby("seed").mean().std()
-            rows.append((track, control, mean, low, high, spread, (pairs > 0).mean(), len(pairs)))
+            keys = ["generator"] if set(areas["train_on"]).isdisjoint(others["train_on"]) else CELL
+            cells, other_cells = _cells(areas), _cells(others)
+            pairs = cells.merge(other_cells.groupby(keys)["value"].mean().rename("control").reset_index(), on=keys)
+            shares, contents = _shares(pairs, pairs, keys), np.sort(ours["content_id"].unique())
+            compared = tuple(shares.items()) if ours is own[arm] else control  # the same for most controls
+            if compared not in drawn:
+                drawn[compared] = _drawn_mean(ours, metric, contents, draws, 0, shares)
+            other_shares = _shares(other_cells, pairs, keys)
+            gain = drawn[compared] - _drawn_mean(theirs, metric, contents, draws, 0, other_shares)
+            better = (pairs["value"] > pairs["control"]).mean()
+            rows.append((track, control, *_interval(gain), _spread(areas, others, pairs, keys), better, len(pairs)))
     columns = [f"{arm}_minus_control", "low", "high", "std_over_seeds", "better_share", "pairs"]
     return pd.DataFrame(rows, columns=["track", "control", *columns])
 
 
-def _shared(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """The rows of two arms that can be compared, and by what: pictures that both scored, generators that both were trained on."""
-    one, other, _ = _common(one, other, "image_id")
-    both = _common(one, other, "train_on")
-    if not both[2]:
-        return one, other, ["generator"]
-    same = set(both[0]["seed"].unique()) == set(both[1]["seed"].unique())
-    return *both[:2], ["train_on", "generator", *(["seed"] if same else [])]
-
-
-def _common(one: pd.DataFrame, other: pd.DataFrame, name: str) -> tuple[pd.DataFrame, pd.DataFrame, set]:
-    """The rows whose value of a column is in both tables, and these values; a table that has no others as it is."""
-    held = [set(rows[name].unique()) for rows in (one, other)]
-    both = held[0] & held[1]
-    tables = [
-        rows if own == both else rows[rows[name].isin(both)] for rows, own in zip((one, other), held, strict=True)
+def _on_shared_pictures(one: pd.DataFrame, other: pd.DataFrame) -> list[pd.DataFrame]:
+    """The rows of two arms whose pictures both have scored; a table that has no others as it is."""
+    pictures = [set(rows["image_id"].unique()) for rows in (one, other)]
+    both = pictures[0] & pictures[1]
+    return [
+        rows if own == both else rows[rows["image_id"].isin(both)]
+        for rows, own in zip((one, other), pictures, strict=True)
     ]
-    return *tables, both
+
+
+def _cells(areas: pd.DataFrame) -> pd.DataFrame:
+    """The mean over seeds for each generator trained on and each tested on, where there is one: train_on, generator, value."""
+    means = areas.groupby(CELL, sort=False)["value"].agg(lambda values: values.mean(skipna=False))
+    return means.dropna().reset_index()
+
+
+def _shares(cells: pd.DataFrame, pairs: pd.DataFrame, keys: list[str]) -> pd.Series:
+    """What each cell of an arm counts in a mean over pairs: those that share their keys with a pair divide it among them."""
+    counts = pairs.groupby(keys).size().rename("share").reset_index()
+    shares = cells[CELL].merge(counts, on=keys)
+    shares["share"] /= shares.groupby(keys)["share"].transform("size")
+    return shares.set_index(CELL)["share"]
+
+
+def _spread(areas: pd.DataFrame, others: pd.DataFrame, pairs: pd.DataFrame, keys: list[str]) -> float:
+    """The standard deviation over seeds of the mean gain over pairs; a control without these seeds counts by its mean."""
+    keys = [*keys, "seed"] if set(areas["seed"]) == set(others["seed"]) else keys
+    means = others.groupby(keys)["value"].mean().rename("control").reset_index()
+    both = areas.merge(pairs[CELL], on=CELL).merge(means, on=keys)
+    return (both["value"] - both["control"]).groupby(both["seed"]).mean().std()
 
 
 def _unseen(predictions: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -201,44 +211,64 @@ def _interval(values: np.ndarray) -> tuple[float, float, float]:
     return float(values[0]), float(low), float(high)
 
 
-def _drawn_mean(predictions: pd.DataFrame, metric: str, contents: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """The mean over heads and unseen generators (1 + draws,): first as it is, then of each draw of contents."""
+def _drawn_mean(
+    predictions: pd.DataFrame,
+    metric: str,
+    contents: np.ndarray,
+    draws: int,
+    seed: int,
+    shares: pd.Series | None = None,
+) -> np.ndarray:
+    """The mean over heads and unseen generators (1 + draws,): first as it is, then of each draw of contents.
+
+    With `shares`, (train_on, generator) to a number, it is the mean over these cells, weighted so; heads that differ only
+    in their seed divide it among them.
+    """
     times = _times_drawn(len(contents), draws, seed)  # (draws, contents): how often a content was drawn
     times = np.vstack([np.ones(len(contents), times.dtype), times])
-    total, cells = np.zeros(len(times)), 0
+    total, whole = np.zeros(len(times)), 0.0
     for generator in predictions.generator[predictions.label == 1].unique():
         rows = predictions[(predictions.generator == generator) | (predictions.label == 0)]
         heads = [head for _, head in rows[rows.train_on != generator].groupby(HEAD, sort=False)]
+        sources = [head.train_on.iloc[0] for head in heads]
+        share = np.ones(len(heads))
+        if shares is not None:
+            share = np.array([shares.get((source, generator), 0) / sources.count(source) for source in sources])
+            heads = [head for head, own in zip(heads, share, strict=True) if own]
         if not heads or min(np.sum(heads[0].label == 0), np.sum(heads[0].label == 1)) < MINIMUM_ROWS:
             continue
         if any(len(head) != len(heads[0]) or (head.image_id.to_numpy() != heads[0].image_id).any() for head in heads):
             raise ValueError(f"the heads of {heads[0].arm.iloc[0]} were not all tested on the same images")
+        share = share[share > 0]
         label, index = heads[0].label.to_numpy(), np.searchsorted(contents, heads[0].content_id)
         scores = np.stack([check_rows(label, head.score)[1] for head in heads])  # (H, N)
         if metric == "roc_auc" and np.sum(label == 0) * np.sum(label == 1) <= LARGEST:
-            total += len(heads) * _mean_roc_auc(label, scores, times[:, index].astype(float))
+            total += _summed_roc_auc(label, scores, share, times[:, index].astype(float))
         else:
             thresholds = [head.threshold.iloc[0] if "threshold" in head else 0.5 for head in heads]
-            for score, threshold in zip(scores, thresholds, strict=True):
-                total += _drawn_metric(metric, label, score, times, index, threshold)
-        cells += len(heads)
-    return total / cells if cells else np.full(len(times), np.nan)
+            for own, score, threshold in zip(share, scores, thresholds, strict=True):
+                total += own * _drawn_metric(metric, label, score, times, index, threshold)
+        whole += share.sum()
+    return total / whole if whole else np.full(len(times), np.nan)
 
 
-def _mean_roc_auc(label: np.ndarray, scores: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The mean ROC AUC of H heads for B weightings of the same N rows: scores (H, N), weight (B, N), result (B,).
+def _summed_roc_auc(label: np.ndarray, scores: np.ndarray, share: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The ROC AUC of H heads, each times its share (H,), for B weightings of the same N rows: scores (H, N), weight (B, N).
 
     The area is the share of pairs that are in order (Hanley and McNeil 1982): linear in the order, so that the heads'
-    orders are averaged first, and each weighting costs one product.
+    orders are summed first, and each weighting costs one product.
+
+    Returns:
+        (B,) the sum over heads.
     """
     real, generated = scores[:, label == 0], scores[:, label == 1]
     wins = np.zeros((real.shape[1], generated.shape[1]))
-    for low, high in zip(real, generated, strict=True):
-        wins += (high > low[:, None]) + (high == low[:, None]) / 2  # (R, G)
+    for own, low, high in zip(share, real, generated, strict=True):
+        wins += own * ((high > low[:, None]) + (high == low[:, None]) / 2)  # (R, G)
     real, generated = weight[:, label == 0], weight[:, label == 1]  # (B, R), (B, G)
     pairs = real.sum(axis=1) * generated.sum(axis=1)  # (B,)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return ((real @ (wins / len(scores))) * generated).sum(axis=1) / pairs
+        return ((real @ wins) * generated).sum(axis=1) / pairs
 
 
 def _measure(
