@@ -65,6 +65,11 @@ def feature_matrix(
         if arm == "metadata":
             table = _metadata(table, captions, boxes)
         columns = {"metadata": METADATA, "texture": TEXTURE}[arm]
+        if lacking := [name for name in columns if name not in table]:
+            raise ValueError(
+                f"the arm {arm} needs {', '.join(lacking)} of each image, and files=, made by an earlier itemkit, has no such "
+                "column; inspect the images again (in a run: all of its notebooks again, 00_data first)"
+            )
         return _finite(table[list(columns)].to_numpy(np.float32), image_ids)  # (N, F)
     whole = _take(vectors, pd.DataFrame({"image_id": image_ids, "part": WHOLE}))  # (N, D)
     described = captions.set_index("image_id").loc[image_ids]

@@ -26,7 +26,7 @@ import pandas as pd
 from filelock import FileLock
 from PIL import Image
 
-from itemkit.arms import cosine_misalignment, feature_matrix, object_misalignment
+from itemkit.arms import ARMS, cosine_misalignment, feature_matrix, object_misalignment
 from itemkit.captions import Captioner
 from itemkit.data.cards import Card, read_card
 from itemkit.data.choices import check_names
@@ -35,7 +35,7 @@ from itemkit.data.hub import resolve_revision
 from itemkit.data.images import decode_image, encoded_bytes
 from itemkit.data.perturb import PERTURBATIONS
 from itemkit.embed import ClipEncoder
-from itemkit.evaluation.others import SCORES, as_predictions, doubts, read_scores
+from itemkit.evaluation.others import SCORES, as_predictions, check_tables, doubts, read_scores, step_doubts
 from itemkit.locate import ObjectLocator
 from itemkit.network import network_digest
 from itemkit.paper.notebooks import FOLDER, PLAIN, STEPS, declared
@@ -416,8 +416,10 @@ class Run:
         """Return the scores of other people's detectors, one of each table, as others.read_scores returns them.
 
         Raises:
-            ValueError: as others.read_scores, or a perturbation that is none of perturb.PERTURBATIONS.
+            ValueError: as others.check_tables and others.read_scores, or a perturbation that is none of
+                perturb.PERTURBATIONS.
         """
+        check_tables(tables, ARMS)
         scores = pd.DataFrame(columns=SCORES)
         for place, path in enumerate(tables):
             own = read_scores(path, self.files)
@@ -436,14 +438,40 @@ class Run:
         Raises:
             ValueError: as `others`, or others.as_predictions.
         """
+        given = self.others(others)
         heads = self.read("heads.csv")[["track", "arm", "train_on", "seed", "temperature"]]
         tables = [self.read("predictions.parquet").merge(heads)]
-        for _, scores in self.others(others).groupby("arm", sort=False):
+        for _, scores in given.groupby("arm", sort=False):
             rows = as_predictions(scores, self.files)
             tables += [rows] if len(rows) else []
             for sentence in doubts(scores, rows, self.files):
                 print(sentence)
         return pd.concat(tables, ignore_index=True)
+
+    def perturbed_scores(
+        self, others: Sequence[str], tested: pd.DataFrame, steps: Sequence[tuple[str, float]]
+    ) -> pd.DataFrame:
+        """Return what other people's detectors said of pictures at each step of their perturbation.
+
+        What their scores lack is printed, in a sentence each.
+
+        Args:
+            others: tables, as for `others`.
+            tested: rows of `files`, a picture each.
+            steps: perturbation and strength, ("none", 0) for the pictures as they are.
+
+        Returns:
+            The columns of `tested` and those of others.read_scores; a row for each score.
+
+        Raises:
+            ValueError: as `others`.
+        """
+        given = self.others(others)
+        for _, scores in given.groupby("arm", sort=False):
+            for sentence in step_doubts(scores, tested, steps):
+                print(sentence)
+        wanted = pd.MultiIndex.from_frame(given[["perturbation", "strength"]]).isin(steps)
+        return tested.merge(given[wanted], on="image_id")
 
     def read(self, name: str) -> pd.DataFrame:
         """Return a table of the folder, parquet or csv, by the name of its file.

@@ -109,6 +109,11 @@ def test_an_arm_that_does_not_exist_or_lacks_its_table_is_refused(stages):
     for arm in ("metadata", "texture"):
         with pytest.raises(ValueError, match=f"{arm} needs files="):
             feature_matrix([], *stages, arm=arm)
+    old = pd.DataFrame({"image_id": [], "bytes": []})
+    with pytest.raises(
+        ValueError, match="texture needs high_frequencies, local_variance of each image, .* 00_data first"
+    ):
+        feature_matrix([], *stages, arm="texture", files=old)
 
 
 def test_a_feature_that_is_no_number_names_its_image(stages):

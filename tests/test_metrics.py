@@ -107,3 +107,9 @@ def test_the_area_against_generators_that_a_head_has_not_seen():
     assert table["roc_auc"][0] == pytest.approx(reference.roc_auc_score(generator[pair] != "real", score[pair]))
     assert np.isnan(table["roc_auc"][1]), "19 pictures are too few for a number"
     assert unseen_roc_auc(pictures, score, ("seen", "unseen", "small")).empty
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_a_real_picture_there_is_no_area():
+    pictures = pd.DataFrame({"generator": ["a"] * 25, "label": 1})
+    assert unseen_roc_auc(pictures, np.linspace(0, 1, 25), []).roc_auc.isna().tolist() == [True]

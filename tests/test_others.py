@@ -6,7 +6,7 @@ import pytest
 
 from itemkit.evaluation.calibration import choose_temperature, choose_threshold
 from itemkit.evaluation.intervals import by_generator, gains, mean_interval
-from itemkit.evaluation.others import as_predictions, doubts, perturbed_id, read_scores
+from itemkit.evaluation.others import as_predictions, doubts, perturbed_id, read_scores, step_doubts
 
 CONTENTS = 30
 
@@ -52,7 +52,10 @@ def test_a_table_of_scores_becomes_rows_of_predictions_with_a_threshold_of_valid
     own = rows[rows.split == "validation"]
     assert set(rows.threshold) == {choose_threshold(own.label, own.score)}
     assert set(rows.temperature) == {choose_temperature(own.label, own.score)}
-    assert doubts(scores, rows, FILES) == []
+    (sentence,) = doubts(scores, rows, FILES)
+    assert sentence.startswith(
+        "npr: trained elsewhere, its threshold and temperature come from validation pictures of every"
+    )
 
 
 def test_a_detector_of_one_generator_is_judged_by_the_validation_rows_of_it(tmp_path):
@@ -120,20 +123,20 @@ FIRST = READABLE.image_id.iloc[0]
     [
         (
             lambda table: table.assign(image_id=["0" * 15 + "1", *table.image_id[1:]]),
-            "line 2: 0{15}1 is no picture of this run; 1 lines",
+            "row 1: 0{15}1 is no picture of this run; 1 rows",
         ),
-        (lambda table: pd.concat([table, table[:3]]), f"{FIRST} has two scores of one detector; 3 lines in all"),
+        (lambda table: pd.concat([table, table[:3]]), f"{FIRST} has two scores of one detector; 3 rows in all"),
         (
             lambda table: table.assign(score=[np.nan, *table.score[1:]]),
-            f"line 2: {FIRST} has no score that is a finite number",
+            f"row 1: {FIRST} has no score that is a finite number",
         ),
-        (lambda table: table.assign(score=["high", *table.score[1:]]), "has no score that is a finite number; 1 lines"),
-        (lambda table: table.assign(score=[np.inf, *table.score[1:]]), "has no score that is a finite number; 1 lines"),
+        (lambda table: table.assign(score=["high", *table.score[1:]]), "has no score that is a finite number; 1 rows"),
+        (lambda table: table.assign(score=[np.inf, *table.score[1:]]), "has no score that is a finite number; 1 rows"),
         (
             lambda table: table.rename(columns={"score": "p"}),
-            "rows with image_id, p; expected image_id or file, and score",
+            "rows with image_id, p; expected columns, separated by commas: image_id or file, and score, each once",
         ),
-        (lambda table: table[["score"]], "rows with score; expected image_id or file, and score"),
+        (lambda table: table[["score"]], "rows with score; expected columns"),
         (lambda table: table[:0], "has 0 rows with image_id, score"),
         (
             lambda table: table.assign(seed=[1, *[0] * (len(table) - 1)]),
@@ -141,7 +144,19 @@ FIRST = READABLE.image_id.iloc[0]
         ),
         (lambda table: table.assign(seed="first"), "seed holds 'first'; expected whole numbers"),
         (lambda table: table.assign(seed=1.5), "seed holds '1.5'; expected whole numbers"),
-        (lambda table: table.assign(seed=1e20), "seed holds '1e.20'; expected whole numbers"),
+        (lambda table: table.assign(seed=1e20), "seed holds '1e.20'; expected whole numbers from 0 to 2.31"),
+        (lambda table: table.assign(train_on="None"), "unknown train_on 'None'; expected one of gan"),
+        (
+            lambda table: table.assign(file=f"aligned/{FIRST}.png"),
+            "is named as another picture by a column beside it; [0-9]+ rows",
+        ),
+        (lambda table: table.assign(perturbation="blur"), "is named as another picture by a column"),
+        (lambda table: table.assign(strength=0.5), "is named as another picture by a column"),
+        (
+            lambda table: table.assign(image_id=[perturbed_id(FIRST, "blur", 1) + ".2.3", *table.image_id[1:]]),
+            f"row 1: {FIRST}-blur-1.2.3 is no picture of this run",
+        ),
+        (lambda table: table.assign(image_id=[f"{FIRST}-blur-.", *table.image_id[1:]]), "-blur-. is no picture"),
         (
             lambda table: table.assign(train_on="GAN"),
             "unknown train_on 'GAN'; expected one of gan, vae, elsewhere, where",
@@ -172,16 +187,93 @@ def test_scores_of_no_picture_that_counts_are_said_to_be(tmp_path):
     scores = read_scores(written(tmp_path, given), FILES)
     rows = as_predictions(scores, FILES)
     assert rows.empty
-    (sentence,) = doubts(scores, rows, FILES)
-    assert sentence == "npr: no readable picture of validation or test has a score, but for perturbed ones"
+    first = READABLE.groupby("split").image_id.first()
+    assert doubts(scores, rows, FILES) == [
+        f"npr: {count} of {count} {split} pictures of the track aligned have no score, and count nowhere; the first is "
+        f"{first[split]} of real"
+        for split, count in (("validation", 90), ("test", 89))
+    ]
+    more = pd.concat([scores, scores[:1].assign(perturbation="none", strength=0.0)])
+    assert doubts(more, as_predictions(more, FILES), FILES) == doubts(scores, rows, FILES)  # it is of the train split
 
 
-@pytest.mark.filterwarnings("ignore:Length of header")
+def test_a_track_without_a_score_is_named(tmp_path):
+    other = FILES.assign(track="raw", image_id=FILES.image_id.str.replace("0", "f"))
+    both = pd.concat([FILES, other], ignore_index=True)
+    scores = read_scores(written(tmp_path, scored()), both)
+    said = [sentence for sentence in doubts(scores, as_predictions(scores, both), both) if "track raw" in sentence]
+    assert [sentence.split(" have")[0] for sentence in said] == [
+        "npr: 90 of 90 validation pictures of the track raw",
+        "npr: 89 of 89 test pictures of the track raw",
+    ]
+
+
+def test_no_threshold_comes_from_pictures_of_other_generators_than_the_one_trained_on(tmp_path):
+    given = scored(train_on="gan")
+    lost = READABLE[(READABLE.split == "validation") & (READABLE.generator == "gan")].image_id
+    rows = as_predictions(read_scores(written(tmp_path, given[~given.image_id.isin(lost)]), FILES), FILES)
+    assert len(rows) and rows[["threshold", "temperature"]].isna().all(axis=None)
+
+
+def test_steps_that_are_scored_in_part_or_not_in_this_run_are_named(tmp_path):
+    tested = READABLE[READABLE.split == "test"][:6]
+    points = [("none", 0), ("blur", 0.5), ("blur", 1.0)]
+    names = [perturbed_id(name, *step) for step in points[1:] for name in tested.image_id]
+    table = pd.concat([scored(), pd.DataFrame({"image_id": names, "score": 0.5})])
+    assert step_doubts(read_scores(written(tmp_path, table), FILES), tested, points) == []
+    strange = [perturbed_id(FIRST, "blur", 1), *(perturbed_id(name, "blur", 2) for name in tested.image_id[:4])]
+    table = pd.concat([table[:-1], pd.DataFrame({"image_id": strange, "score": 0.5})])
+    assert step_doubts(read_scores(written(tmp_path, table), FILES), tested, points) == [
+        "npr: of 1 of 3 steps not all of the 6 pictures have a score (blur 1); its points there are of those that have",
+        f"npr: 5 scores of perturbed pictures are of none that this run perturbs ({', '.join(strange[:3])}, ...)",
+    ]
+    (sentence,) = step_doubts(read_scores(written(tmp_path, scored()), FILES), tested, points)
+    assert sentence.startswith("npr: of 2 of 3 steps not all of the 6 pictures have a score (blur 0.5, blur 1);")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (f"image_id,score\n{FIRST},0,73\n", f"Row #2: Expected 2 columns, got 3: {FIRST},0,73"),
+        (f"image_id,score\n{FIRST},0.7,\n", "Row #2: Expected 2 columns, got 3"),
+        (f'image_id,score\n{FIRST},"0,73"\n', f"row 1: {FIRST} has no score that is a finite number"),
+        (f"image_id;score\n{FIRST};0.7\n", "rows with image_id;score; expected columns, separated by commas"),
+        (f"image_id,score,score\n{FIRST},0.7,0.3\n", "rows with image_id, score, score; expected .* each once"),
+    ],
+)
+def test_no_number_is_taken_for_another(tmp_path, content, message):
+    (tmp_path / "npr.csv").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        read_scores(tmp_path / "npr.csv", FILES)
+
+
+def test_the_manifest_with_a_column_of_scores_is_such_a_table(tmp_path):
+    name = perturbed_id(FIRST, "blur", 0.5)
+    plain = {"file": f"aligned/{FIRST}.jpg", "image_id": FIRST, "perturbation": "none", "strength": 0}
+    changed = {"file": f"aligned/{name}.png", "image_id": name, "perturbation": "blur", "strength": 0.5}
+    table = pd.DataFrame([plain | {"score": 0.1}, changed | {"score": 0.2}])
+    scores = read_scores(written(tmp_path, table), FILES)
+    assert scores[["image_id", "perturbation", "strength", "score"]].to_numpy().tolist() == [
+        [FIRST, "none", 0.0, 0.1],
+        [FIRST, "blur", 0.5, 0.2],
+    ]
+
+
+@pytest.mark.parametrize("name", ["{}-resize-0.75", "a/{}-resize-0.75.PNG", "b.c/{}-resize-0.75.tar.gz2"])
+def test_a_strength_is_no_ending_of_a_file(tmp_path, name):
+    path = written(tmp_path, pd.DataFrame({"file": [name.format(FIRST)], "score": [0.5]}))
+    if name.endswith("gz2"):
+        with pytest.raises(ValueError, match="is no picture of this run"):
+            read_scores(path, FILES)
+    else:
+        assert read_scores(path, FILES)[["image_id", "strength"]].to_numpy().tolist() == [[FIRST, 0.75]]
+
+
 def test_a_row_with_a_cell_too_many_shifts_no_column(tmp_path):
     path = written(tmp_path, scored())
     header, *rows = path.read_text().splitlines()
     path.write_text("\n".join([header, *(f"{place},{row}" for place, row in enumerate(rows))]))
-    with pytest.raises(ValueError, match="npr.csv, line 2: 0 is no picture of this run"):
+    with pytest.raises(ValueError, match="npr.csv is no table .*Row #2: Expected 2 columns, got 3: 0,"):
         read_scores(path, FILES)
 
 

@@ -106,6 +106,14 @@ def test_a_folder_can_be_looked_at_without_being_a_notebook(results):
     assert contents(results) == before
 
 
+@pytest.mark.parametrize("tables", [["other/item.csv"], ["a/npr.csv", "b/npr.csv"], ["texture.csv"], ["npr"], [None]])
+def test_two_detectors_never_share_a_name(results, tables):
+    run = Run(results)
+    for ask in (run.others, run.predictions):
+        with pytest.raises(ValueError, match="others holds .*; expected tables such as npr.csv"):
+            ask(tables)
+
+
 def test_each_notebook_notes_when_it_ran_from_which_commit_and_with_which_values(results, values):
     run = start(results, "04_cross_generator", values, draws=7)
     assert read_record(results)["steps"]["04_cross_generator"]["ended"] is None

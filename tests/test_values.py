@@ -3,10 +3,9 @@
 import pytest
 import yaml
 
-from itemkit.arms import ARMS, MISSING_BOX
+from itemkit.arms import MISSING_BOX
 from itemkit.captions import PHRASES
 from itemkit.data.load import TRACKS
-from itemkit.evaluation.metrics import METRICS
 from itemkit.network import DTYPES
 from itemkit.paper.notebooks import FOLDER, STEPS, declared
 from itemkit.running import values
@@ -33,7 +32,7 @@ def test_every_parameter_of_every_notebook_is_known_and_its_default_is_fine():
 
 
 def test_choices_are_those_of_the_modules_that_own_them():
-    assert values.ARMS == ARMS and values.METRICS == METRICS and values.DTYPES == DTYPES
+    assert values.DTYPES == DTYPES
     assert values.CHOICES["phrase"] == tuple(PHRASES) and values.CHOICES["missing_box"] == MISSING_BOX
     assert values.LISTS["tracks"] == TRACKS
 
@@ -70,13 +69,24 @@ def test_choices_are_those_of_the_modules_that_own_them():
         ("seeds: [-1]", "seeds holds -1"),
         ("widths: [0]", "widths holds 0; expected whole numbers from 1 on"),
         ("draws: 0", "draws is 0"),
-        ("others: npr.csv", "others is 'npr.csv'; expected a list, such as \\[npr.csv\\]"),
-        ("others: [1]", "others holds 1; expected tables, named as no arm is"),
+        (
+            "others: npr.csv",
+            "others is 'npr.csv'; expected a list of tables, such as \\[../npr.csv\\], or \\[\\] for none",
+        ),
+        ("others: null", "others is None; expected a list of tables"),
+        ('others: [""]', "others holds ''; expected tables"),
+        ("others: [scores/]", "others holds 'scores/'; expected tables"),
+        ("others: [strength.csv]", "others holds 'strength.csv'; expected tables"),
+        ("others: [item_captions_frozen.csv]", "others holds 'item_captions_frozen.csv'; expected tables"),
+        (
+            "others: [1]",
+            "others holds 1; expected tables such as npr.csv, each named as its arm is to be, and none of concat",
+        ),
         (
             "others: [../item.csv]",
-            "others holds '../item.csv'; expected tables, named as no arm is: image, .*, texture",
+            "others holds '../item.csv'; expected tables such as npr.csv, .* none of concat, .*, item, .*, texture",
         ),
-        ("others: [a/npr.csv, b/npr.csv]", "others holds two tables of one name, a/npr.csv, b/npr.csv"),
+        ("others: [a/npr.csv, b/npr.csv]", "others holds 'b/npr.csv'; expected .* none of .*, npr, "),
         ("captioner_revision: main", "captioner_revision is 'main'; expected the 40 hex digits of a commit, or null"),
     ],
 )

@@ -99,7 +99,8 @@ def unseen_roc_auc(pictures: pd.DataFrame, score: np.ndarray, train_on: Sequence
     label, score = pictures["label"].to_numpy(), np.asarray(score)
     source, names = pd.factorize(pictures["generator"].to_numpy()[label == 1])
     counts = np.bincount(source)
-    areas = np.bincount(source, _wins(score[label == 0], score[label == 1])) / counts
+    with np.errstate(invalid="ignore"):  # without a real picture there is no area
+        areas = np.bincount(source, _wins(score[label == 0], score[label == 1])) / counts
     areas[(counts < MINIMUM_ROWS) | (np.sum(label == 0) < MINIMUM_ROWS)] = np.nan
     unseen = [place for place, name in enumerate(names) if name not in train_on]
     return pd.DataFrame({"generator": names[unseen], "roc_auc": areas[unseen]})

@@ -1,22 +1,47 @@
 """Scores of other people's detectors, as rows beside those of the arms: read from a table, and checked against the pictures."""
 
-from pathlib import Path, PurePosixPath
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
 
 from itemkit.evaluation.calibration import choose_temperature, choose_threshold
 
 ELSEWHERE = "elsewhere"  # train_on of a detector that was trained on other pictures than the card's
-PERTURBED = "([0-9a-f]{16})-([a-z_]+)-([0-9.]+)"  # a perturbed picture: its original, what was done, how much
+NAME = r"(?:.*[/\\])?(.+?)(?:\.[A-Za-z]\w*)?"  # of a file: with its folder, as Windows writes it too, and its ending
+PERTURBED = r"([0-9a-f]{16})-([a-z_]+)-(\d+(?:\.\d+)?)"  # a perturbed picture: its original, what was done, how much
 HEAD = ["arm", "train_on", "seed"]
-PICTURE = ["image_id", "perturbation", "strength"]
+STEP = ["perturbation", "strength"]
+PICTURE = ["image_id", *STEP]
 SCORES = [*HEAD, *PICTURE, "score"]  # the columns of read_scores
+TEXTS = ("image_id", "file", "score", "train_on", "seed", *STEP)  # columns that are read as they are written
 
 
 def perturbed_id(image_id: str, name: str, strength: float) -> str:
     """The id of a perturbed picture in an exported folder, and so in a table of scores."""
     return f"{image_id}-{name}-{strength:g}"
+
+
+def check_tables(tables: Iterable, arms: Iterable[str]) -> None:
+    """Raise a ValueError if tables of scores cannot be told by their names, which their arms are to have.
+
+    Args:
+        tables: paths.
+        arms: those that are there already.
+    """
+    taken = {*arms, *STEP}  # which are columns beside arms
+    for table in tables:
+        name = Path(table).stem if isinstance(table, str | Path) and Path(table).suffix else ""
+        if not name or name in taken or name.endswith("_captions_frozen"):
+            raise ValueError(
+                f"others holds {table!r}; expected tables such as npr.csv, each named as its arm is to be, and none of "
+                f"{', '.join(sorted(taken))}"
+            )
+        taken.add(name)
 
 
 def read_scores(path: str | Path, files: pd.DataFrame) -> pd.DataFrame:
@@ -32,58 +57,41 @@ def read_scores(path: str | Path, files: pd.DataFrame) -> pd.DataFrame:
         arm, train_on, seed, image_id, perturbation ("none" for the picture as it is), strength, score.
 
     Raises:
-        ValueError: the file is not there or no such table; a score that is no finite number; a picture that is unknown or
-            has two scores of one detector; detectors that scored different pictures. The message names the first.
+        ValueError: the file is not there or no such table; a score that is no finite number; a picture that is unknown,
+            is named as two different ones, or has two scores of one detector; detectors that scored different pictures. The
+            message names the first.
     """
     path = Path(path)
-    try:
-        table = pd.read_csv(
-            path,
-            dtype={"image_id": str, "file": str, "train_on": str},
-            encoding="utf-8-sig",
-            index_col=False,
-            compression=None,
-        )
-    except FileNotFoundError:
-        raise ValueError(f"no table of scores {path}, seen from {Path.cwd()}") from None
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{path} is no table in UTF-8, separated by commas ({error})") from None
-    key = next((name for name in ("image_id", "file") if name in table), None)
-    if key is None or "score" not in table or table.empty:
-        raise ValueError(
-            f"{path} has {len(table)} rows with {', '.join(map(str, table))}; expected image_id or file, and score"
-        )
-    names = table[key].fillna("")
-    if key == "file":
-        names = names.map(lambda name: PurePosixPath(name.replace("\\", "/")).stem)  # 0123456789abcdef-blur-1.png, too
-    scores = pd.DataFrame({"arm": path.stem, "train_on": ELSEWHERE, "seed": 0, "image_id": names})
+    table = _read(path)
+    known = [*files["generator"][files["label"] == 1].unique(), ELSEWHERE]
+    scores = pd.DataFrame({"arm": path.stem, "train_on": ELSEWHERE, "seed": 0}, table.index)
     if "train_on" in table:
-        scores["train_on"] = table["train_on"].fillna(ELSEWHERE)
-        known = [*files["generator"][files["label"] == 1].unique(), ELSEWHERE]
+        scores["train_on"] = table["train_on"].replace("", ELSEWHERE)
         if odd := [name for name in scores["train_on"].unique() if name not in known]:
             raise ValueError(
                 f"{path}: unknown train_on {odd[0]!r}; expected one of {', '.join(known)}, where a detector was trained on "
                 "none of these generators"
             )
     if "seed" in table:
-        seeds = pd.to_numeric(table["seed"].fillna(0), errors="coerce")
+        seeds = pd.to_numeric(table["seed"].replace("", "0"), errors="coerce")
         if (odd := ~seeds.between(0, 2**31) | (seeds % 1 != 0)).any():
-            raise ValueError(f"{path}: seed holds {str(table['seed'][odd].iloc[0])!r}; expected whole numbers")
+            raise ValueError(
+                f"{path}: seed holds {table['seed'][odd].iloc[0]!r}; expected whole numbers from 0 to 2^31"
+            )
         scores["seed"] = seeds.astype(int)
-    done = names.str.extract(f"^{PERTURBED}$").set_axis(["original", "perturbation", "strength"], axis=1)
-    scores["image_id"] = done["original"].fillna(names)
-    scores["perturbation"] = done["perturbation"].fillna("none")
-    scores["strength"] = pd.to_numeric(done["strength"]).fillna(0.0)
+    names, is_contradicted = _names(table)
+    scores[PICTURE] = _pictures(names)
     scores["score"] = pd.to_numeric(table["score"], errors="coerce").astype(float)
     for wrong, what in (
+        (is_contradicted, "is named as another picture by a column beside it"),
         (~scores["image_id"].isin(files["image_id"]), "is no picture of this run"),
         (~np.isfinite(scores["score"]), "has no score that is a finite number"),
         (scores.duplicated([*HEAD, *PICTURE]), "has two scores of one detector"),
     ):
         if wrong.any():
-            line = int(wrong.to_numpy().argmax())
+            row = int(wrong.to_numpy().argmax())
             raise ValueError(
-                f"{path}, line {line + 2}: {names[line] or 'a row without a name'} {what}; {wrong.sum()} lines in all"
+                f"{path}, row {row + 1}: {names[row] or 'a row without a name'} {what}; {wrong.sum()} rows in all"
             )
     sizes = scores.groupby(HEAD).size()
     if sizes.nunique() > 1 or len(scores[PICTURE].drop_duplicates()) != sizes.iloc[0]:
@@ -93,11 +101,59 @@ def read_scores(path: str | Path, files: pd.DataFrame) -> pd.DataFrame:
     return scores[SCORES]
 
 
+def _read(path: Path) -> pd.DataFrame:
+    """The table, its TEXTS as they are written: nothing in it is a missing value, a date or an index by its looks."""
+    try:
+        read = csv.read_csv(
+            io.BytesIO(path.read_bytes()),
+            csv.ReadOptions(use_threads=False),  # then an error names the row
+            convert_options=csv.ConvertOptions(column_types=dict.fromkeys(TEXTS, pa.string())),
+        )
+    except FileNotFoundError:
+        raise ValueError(f"no table of scores {path}, seen from {Path.cwd()}") from None
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ValueError(f"{path} is no table in UTF-8, separated by commas ({error})") from None
+    names = read.column_names
+    if not {"image_id", "file"} & set(names) or "score" not in names or len(set(names)) < len(names) or not len(read):
+        raise ValueError(
+            f"{path} has {len(read)} rows with {', '.join(names)}; expected columns, separated by commas: image_id or file, "
+            "and score, each once"
+        )
+    return read.select([name for name in TEXTS if name in names]).to_pandas()
+
+
+def _names(table: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """What each row is a score of, as perturbed_id gives it or an id, and whether another column of the manifest disagrees."""
+    of_files = table["file"].str.extract(f"^{NAME}$", expand=False).fillna("") if "file" in table else None
+    names = table.get("image_id", of_files)
+    known, differs = _pictures(names), pd.Series(False, table.index)
+    if of_files is not None:
+        differs |= of_files != names
+    if "perturbation" in table:
+        differs |= table["perturbation"].replace("", "none") != known["perturbation"]
+    if "strength" in table:
+        differs |= pd.to_numeric(table["strength"].replace("", "0"), errors="coerce") != known["strength"]
+    return names, differs
+
+
+def _pictures(names: pd.Series) -> pd.DataFrame:
+    """The columns PICTURE of names that perturbed_id gave, or of ids as they are."""
+    done = names.str.extract(f"^{PERTURBED}$").set_axis(PICTURE, axis=1)
+    return pd.DataFrame(
+        {
+            "image_id": done["image_id"].fillna(names),
+            "perturbation": done["perturbation"].fillna("none"),
+            "strength": pd.to_numeric(done["strength"]).fillna(0.0),
+        }
+    )
+
+
 def as_predictions(scores: pd.DataFrame, files: pd.DataFrame) -> pd.DataFrame:
     """Return the scores of one detector as 03 gives those of a head: of readable pictures of validation and test.
 
-    Where all scores are in [0, 1], validation rows of the generator trained on, or of all if it is none of these, choose a
-    threshold and a temperature; without such rows, and on another scale, both are NaN, and a detector is only ranked.
+    Where all scores are in [0, 1], validation rows choose a threshold and a temperature: those of real pictures and of the
+    generator trained on, or, for a detector from elsewhere, of all generators. Without both classes of such rows, and on
+    another scale, both are NaN, and a detector is only ranked.
 
     Args:
         scores: what read_scores returned.
@@ -121,7 +177,7 @@ def as_predictions(scores: pd.DataFrame, files: pd.DataFrame) -> pd.DataFrame:
                     f"{arm} has scores of test pictures of one class on the track {track}; give those of both"
                 )
             chosen = own[own["split"] == "validation"]
-            if source in set(chosen["generator"]):
+            if source != ELSEWHERE:
                 chosen = chosen[chosen["generator"].isin(["real", source])]
             decides = is_share and chosen["label"].nunique() == 2
             both = chosen["label"].to_numpy(), chosen["score"].to_numpy()
@@ -142,21 +198,56 @@ def doubts(scores: pd.DataFrame, predictions: pd.DataFrame, files: pd.DataFrame)
         files: as for as_predictions.
     """
     arm, said = scores["arm"].iloc[0], []
-    if predictions.empty:
-        said.append(f"{arm}: no readable picture of validation or test has a score, but for perturbed ones")
     low, high = scores["score"].min(), scores["score"].max()
     if low < 0 or high > 1:
         said.append(
             f"{arm}: scores from {low:.3g} to {high:.3g} are no shares; they are ranked, and no accuracy at 0.5 is given"
         )
-    for track in predictions["track"].unique():
+    elif ELSEWHERE in set(predictions["train_on"][predictions["threshold"].notna()]):
+        said.append(
+            f"{arm}: trained elsewhere, its threshold and temperature come from validation pictures of every generator, also "
+            "of those that it is tested on; no head of this run has such a threshold"
+        )
+    scored = scores["image_id"][scores["perturbation"] == "none"]
+    for track in files["track"].unique():
         known = files[(files["status"] == "ok") & (files["track"] == track)]
         for split in ("validation", "test"):
-            lacks = known[(known["split"] == split) & ~known["image_id"].isin(scores["image_id"])]
+            own = known[known["split"] == split]
+            lacks = own[~own["image_id"].isin(scored)]
             if len(lacks):
-                first, all_ = lacks.iloc[0], (known["split"] == split).sum()
+                first = lacks.iloc[0]
                 said.append(
-                    f"{arm}: {len(lacks)} of {all_} {split} pictures of the track {track} have no score, and count "
+                    f"{arm}: {len(lacks)} of {len(own)} {split} pictures of the track {track} have no score, and count "
                     f"nowhere; the first is {first.image_id} of {first.generator}"
                 )
     return said
+
+
+def step_doubts(scores: pd.DataFrame, tested: pd.DataFrame, steps: Sequence[tuple[str, float]]) -> list[str]:
+    """Say in a sentence each which scores of perturbed pictures one detector lacks, and which find no place.
+
+    Args:
+        scores: what read_scores returned.
+        tested: the pictures that are perturbed: image_id, generator.
+        steps: perturbation and strength of each point of the curves, ("none", 0) for the pictures as they are.
+    """
+    arm, ids, said = scores["arm"].iloc[0], set(tested["image_id"]), []
+    given = scores.drop_duplicates(PICTURE)
+    counts = given[given["image_id"].isin(ids)].groupby(STEP).size()
+    few = [f"{name} {strength:g}" for name, strength in steps if counts.get((name, strength), 0) < len(ids)]
+    if few:
+        said.append(
+            f"{arm}: of {len(few)} of {len(steps)} steps not all of the {len(ids)} pictures have a score ({_some(few)}); its "
+            "points there are of those that have"
+        )
+    is_used = given["image_id"].isin(ids) & pd.MultiIndex.from_frame(given[STEP]).isin(steps)
+    if len(unused := given[~is_used & (given["perturbation"] != "none")]):
+        names = [perturbed_id(*picture) for picture in unused[PICTURE].itertuples(index=False, name=None)]
+        said.append(
+            f"{arm}: {len(names)} scores of perturbed pictures are of none that this run perturbs ({_some(names)})"
+        )
+    return said
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -37,7 +37,6 @@ SEES = {  # each arm in a few words, where it first stands
     "metadata": "sizes, lengths and counts, and not a pixel",
     "texture": "bytes, high frequencies and variance, and no meaning",
 }
-OTHERS = "a detector of others"
 TRACKS = {"aligned": "files made alike (the track aligned)", "raw": "files as distributed (the track raw)"}
 METHOD = (
     "ITEM asks whether the words fit the picture: a frozen captioner describes it, a frozen detector finds the objects that the "
@@ -244,16 +243,15 @@ def verdict(table: pd.DataFrame, against: pd.DataFrame, title: str, track: str) 
         name: "beats" if low > 0 else "loses to" if high < 0 else "cannot be told from"
         for name, low, high in known[["low", "high"]].itertuples(name=None)
     }
+    sees = {name: SEES.get(name, "a detector of others") for name in known.index}
     details = [
-        f"it {verbs[name]} {name}, {SEES.get(name, OTHERS)} ({table['mean'][name]:.3f}, at worst {table.minimum[name]:.3f}; difference "
+        f"it {verbs[name]} {name}, {sees[name]} ({table['mean'][name]:.3f}, at worst {table.minimum[name]:.3f}; difference "
         f"{row.item_minus_control:+.3f}, 95 % interval {row.low:+.3f} to {row.high:+.3f}; better in {row.better_share:.0%} "
         f"of {row.pairs:g} pairs)"
         for name, row in known.iterrows()
         if name in ("image", "shuffled")
     ]
-    others = [
-        f"{verbs[name]} {name} ({SEES.get(name, OTHERS)})" for name in known.index if name not in ("image", "shuffled")
-    ]
+    others = [f"{verbs[name]} {name} ({sees[name]})" for name in known.index if name not in ("image", "shuffled")]
     reaches = (
         f"on generators not trained on, item, {SEES['item']}, reaches a mean {title} of {table['mean']['item']:.3f}, at worst "
         f"{table.minimum['item']:.3f}, on {TRACKS.get(track, track)}"

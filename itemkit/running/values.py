@@ -1,23 +1,13 @@
 """What each parameter of the notebooks may be, checked before anything runs."""
 
-from pathlib import Path
-
+from itemkit.arms import ARMS
 from itemkit.data.choices import check_names
 from itemkit.data.perturb import PERTURBATIONS
-from itemkit.misalign import DISTANCES, FUSIONS, POOLS, VECTOR_ARMS
+from itemkit.evaluation.metrics import METRICS
+from itemkit.evaluation.others import check_tables
+from itemkit.misalign import DISTANCES, FUSIONS, POOLS
 
 DTYPES = ("float32", "bfloat16", "float16")
-ARMS = (*VECTOR_ARMS, "linear", "shuffled", "metadata", "texture")
-METRICS = (
-    "average_precision",
-    "roc_auc",
-    "balanced_accuracy",
-    "real_accuracy",
-    "generated_accuracy",
-    "balanced_accuracy_at_validation_threshold",
-    "true_positive_rate_at_5_percent_false_positives",
-    "expected_calibration_error",
-)
 TEXTS = ("results", "cache", "card", "captioner", "nouns", "locator", "encoder", "device")
 REVISIONS = ("captioner_revision", "locator_revision", "encoder_revision")
 CHOICES = {
@@ -75,15 +65,10 @@ def check_value(name: str, value: object) -> None:
         raise ValueError(f"{name} is {value!r}; expected the 40 hex digits of a commit, or null")
     if name in CHOICES:
         check_names(name, [value], CHOICES[name])
-    if name == SCORES and value != []:
-        _check_list(name, value)
-        stems = [Path(str(one)).stem for one in value]
-        if odd := [one for one, stem in zip(value, stems, strict=True) if str(one) != one or stem in ARMS]:
-            raise ValueError(f"{name} holds {odd[0]!r}; expected tables, named as no arm is: {', '.join(ARMS)}")
-        if len(set(stems)) < len(stems):
-            raise ValueError(
-                f"{name} holds two tables of one name, {', '.join(value)}; an arm is called as its table is"
-            )
+    if name == SCORES:
+        if type(value) is not list:
+            raise ValueError(f"{name} is {value!r}; expected a list of tables, such as [../npr.csv], or [] for none")
+        check_tables(value, ARMS)
     if name in LISTS or name in NAMES or name in COUNTS:
         _check_list(name, value)
     if name in LISTS:
