@@ -273,7 +273,8 @@ class _Stack:
             back = (error.transpose(1, 2) * last).mul_(mask).mul_(active > 0)  # (H, B, hidden)
             torch.bmm(back.transpose(1, 2), x, out=weight_gradient)
             bias_gradient.copy_(back.sum(1))
-        last_gradient.copy_(torch.bmm(error, active))
+        # bmm would do, but with an odd number of features some processors round it by how many heads there are
+        last_gradient.copy_((error.transpose(1, 2) * active).sum(1, keepdim=True))
         last_bias_gradient.copy_(error.sum(2))
         return binary_cross_entropy_with_logits(logit, label, weight, reduction="none").sum(1) / count
 

@@ -16,7 +16,7 @@ from itemkit.head import MLPHead, fit_together, predict
 from itemkit.store import keep, kept
 
 EPOCH = ("epoch", "training_loss", "validation_loss")  # of a head's history
-VERSION = {"version": 2}  # in the key of each kept head: raise it when head.fit_together changes its numbers
+VERSION = {"version": 3}  # in the key of each kept head: raise it when head.fit_together changes its numbers
 
 
 class Setting(NamedTuple):
