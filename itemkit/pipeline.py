@@ -36,6 +36,7 @@ from itemkit.data.images import (
     inspect_images,
     pixel_count,
 )
+from itemkit.data.layouts import kept, place_of
 from itemkit.data.perturb import perturb
 from itemkit.embed import ClipEncoder
 from itemkit.locate import ObjectLocator
@@ -204,13 +205,15 @@ def perturbed(images: Dataset, name: str, strength: float, seed: int = 0) -> Dat
         images: readable ones, as load_images returns them.
         name, strength: as perturb.perturb has them; "none" leaves the images as they are.
         seed: of the noise, together with each image's id.
-    """
-    if name == "none":
-        return images.add_column("original_id", images["image_id"][:])
 
+    The library keeps them in a folder of their own: if one is damaged, nothing but these pictures is made anew.
+    """
     features = Features(images.features | {"original_id": Value("string")})
     settings = {"name": name, "strength": strength, "seed": seed, "version": VERSION["version"]}
-    return images.map(_perturb, fn_kwargs=settings, features=features, desc=f"{name} {strength}")
+    # Where rows only name files, the library's fingerprint does not see their content; the ids do.
+    place = place_of((images._fingerprint, images["image_id"][:], settings)) / "pictures.arrow"
+    options = {"features": features, "cache_file_name": str(place), "desc": f"{name} {strength}"}
+    return kept(images.map(_perturb, fn_kwargs=settings, **options))
 
 
 def of_originals(captions: pd.DataFrame, changed: Dataset) -> pd.DataFrame:
@@ -226,6 +229,8 @@ def of_originals(captions: pd.DataFrame, changed: Dataset) -> pd.DataFrame:
 
 
 def _perturb(row: dict, name: str, strength: float, seed: int, version: int) -> dict:
+    if name == "none":
+        return {"original_id": row["image_id"]}
     picture = decode_image(encoded_bytes(row["image"]))
     file = BytesIO()
     perturb(picture, name, strength, seed + int(row["image_id"], 16)).save(file, "PNG", compress_level=1)

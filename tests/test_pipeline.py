@@ -366,6 +366,44 @@ def test_a_perturbation_is_the_same_twice_and_its_noise_differs_between_pictures
     assert pipeline.perturbed(two, "noise", 10, seed=1)["image_id"][:] != first
 
 
+@pytest.mark.parametrize("step", [("jpeg", 50), ("none", 0)])
+@pytest.mark.parametrize("kind", ["in memory", "a folder of somebody's own"])
+def test_damaged_perturbed_pictures_are_set_aside_and_built_anew(
+    kind, step, tiny_images, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    if kind != "in memory":
+        tiny_images.save_to_disk(tmp_path / "own")
+        tiny_images = datasets.load_from_disk(tmp_path / "own")
+    own = {path: path.read_bytes() for path in (tmp_path / "own").rglob("*")}
+    some = tiny_images.select([0, 5, 3])
+    rows = pipeline.perturbed(some, *step)[:]
+    (file,) = (path for path in tmp_path.rglob("*.arrow") if path not in own)
+    content = file.read_bytes()
+    middle = len(content) // 2
+    for damaged in (content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :], content[:middle]):
+        file.write_bytes(damaged)
+        capsys.readouterr()
+        assert pipeline.perturbed(some, *step)[:] == rows and file.read_bytes() == content
+        assert capsys.readouterr().out.startswith(f"{file} is not as it was written; it is set aside as ")
+        (aside,) = tmp_path.rglob("*.damaged")
+        assert aside.read_bytes() == damaged
+    assert own == {path: path.read_bytes() for path in (tmp_path / "own").rglob("*")}
+
+
+def test_pictures_that_only_their_files_tell_apart_are_perturbed_each(tmp_path):
+    cell, ids = {"bytes": None, "path": str(tmp_path / "a.png")}, []
+    features = datasets.Features({"image": datasets.Image(decode=False), "image_id": datasets.Value("string")})
+    for seed in (0, 1):
+        (tmp_path / "a.png").write_bytes(encode(make_picture(seed)))
+        one = datasets.Dataset.from_dict({"image": [cell], "image_id": ["0"]}, features=features)
+        one = one.map(lambda row: {"image_id": image_id((tmp_path / "a.png").read_bytes())}, new_fingerprint="same")
+        ids += pipeline.perturbed(one, "jpeg", 50)["image_id"][:]
+    assert len(set(ids)) == 2
+    again = pipeline.perturbed(one.add_column("split", ["test"]), "jpeg", 50)
+    assert again["split"][:] == ["test"] and again["image_id"][:] == ids[1:]  # what else is known of them stays
+
+
 def test_an_unknown_perturbation_is_refused_with_the_list(tiny_images):
     with pytest.raises(ValueError, match="unknown perturbation 'jpg'; expected one of jpeg, blur, resize"):
         pipeline.perturbed(tiny_images.select([0]), "jpg", 50)

@@ -74,6 +74,32 @@ def test_pictures_below_the_folder_are_read_wherever_the_work_is_done(write, str
     assert read == {path.read_bytes() for path in (folder / "pictures").iterdir()} and len(images) == 20
 
 
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_damaged_table_of_places_is_set_aside_and_built_anew(write, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    folder = write_card(tmp_path / "card")
+    write_pictures(folder)
+    WRITERS[write](folder, names("pictures/19.png"))
+
+    def load():
+        return load_images(read_card(folder))[:]
+
+    rows = load()
+    files = sorted((tmp_path / "cache").rglob("*.arrow"))
+    assert len(files) == 4  # as read, with places, with ids, and with ids where contents are chosen
+    for file in files:
+        content = file.read_bytes()
+        place = content.index(b"pictures/") + 9  # another path is another picture, without a word
+        for damaged in (content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :], content[: place // 2]):
+            file.write_bytes(damaged)
+            capsys.readouterr()
+            assert load() == rows
+            assert capsys.readouterr().out.startswith(f"{file} is not as it was written; it is set aside as ")
+            (aside,) = tmp_path.rglob("*.damaged")
+            assert aside.read_bytes() == damaged
+            aside.unlink()
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("write", WRITERS)
 @pytest.mark.parametrize(

@@ -3,10 +3,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot
+from matplotlib.text import Text
 
 from itemkit.paper.plots import (
     COLOURS,
     COLUMN,
+    PAGE,
     plot_densities,
     plot_difference,
     plot_files,
@@ -145,16 +147,48 @@ def test_a_logarithmic_axis_has_plain_numbers(tmp_path):
     assert "10" in [label.get_text() for label in axes.get_xticklabels()]
 
 
-def test_matrices_frame_what_was_trained_on_and_a_short_one_stands_below():
+def test_matrices_frame_what_was_trained_on_and_those_of_other_rows_stand_below():
     square = pd.DataFrame([[0.9, 0.6], [0.5, 0.8]], index=["gan", "vae"], columns=["gan", "vae"])
-    row = pd.DataFrame([[0.7, 0.4]], index=["elsewhere"], columns=["gan", "vae"])
+    row = pd.DataFrame([[0.7, np.nan]], index=["elsewhere"], columns=["gan", "vae"])
     figure = plot_matrices({f"arm {number}": square for number in range(5)} | {"npr": row}, 0.5, 1, ".1f")
     panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
-    assert len(figure.axes) == 10 and list(panels) == [*(f"arm {number}" for number in range(5)), "npr", ""]
-    assert len(panels["arm 0"].patches) == 2 and not panels["npr"].patches and not panels[""].texts
-    assert [text.get_text() for text in panels["npr"].texts] == ["0.7", "0.4"]
-    assert [label.get_text() for label in panels["npr"].get_yticklabels()] == ["elsewhere"]
-    assert not panels["arm 1"].get_ylabel() and panels["arm 0"].get_ylabel() == panels["npr"].get_ylabel()
+    assert list(panels) == [*(f"arm {number}" for number in range(5)), "npr"]
+    assert len(panels["arm 0"].patches) == 2 and not panels["npr"].patches and texts(panels["npr"]) == ["0.7"]
+    names = {title: [label.get_text() for label in axes.get_yticklabels()] for title, axes in panels.items()}
+    assert names["arm 0"] == ["gan", "vae"] and names["npr"] == ["elsewhere"] and not any(names["arm 1"])
+    below = {title: any(label.get_text() for label in axes.get_xticklabels()) for title, axes in panels.items()}
+    assert not below["arm 0"] and below["arm 1"] and below["npr"]  # under the last one of each column
+    places = {title: axes.get_position() for title, axes in panels.items()}
+    assert places["npr"].height == pytest.approx(places["arm 0"].height / 2) and places["npr"].x0 == places["arm 0"].x0
+
+
+GENERATORS = ["stable_diffusion_xl_base_1.0", "gan", "midjourney_v6", "dalle3", "kandinsky_3_community_edition"]
+GENERATORS += ["flux_1_schnell", "pixart_sigma", "vq_autoregressive", "glide_small_filtered", "w" * 20]
+ARMS = ["image", "universal_fake_detect_clip_linear_probe", "item", "m" * 30, "shuffled", "a_detector_of_others"]
+ARMS += ["metadata", "local", "texture", "npr"]
+
+
+@pytest.mark.parametrize("generators", [2, 6, 10])
+@pytest.mark.parametrize("tables", [1, 5, 8, 10])
+def test_no_text_of_matrices_touches_another_one_or_the_edge(tables, generators):
+    columns = pd.Index(GENERATORS[:generators], name="tested on")
+    square = pd.DataFrame(100.0, index=columns.rename("trained on"), columns=columns)
+    row = pd.DataFrame(100.0, index=pd.Index(["elsewhere"], name="trained on"), columns=columns)
+    matrices = {name: row if tables > 5 and place == tables - 1 else square for place, name in enumerate(ARMS[:tables])}
+    figure = plot_matrices(matrices, 50, 100, ".0f")
     figure.canvas.draw()
-    heights = {title: axes.get_position().height for title, axes in panels.items()}
-    assert heights["npr"] == pytest.approx(heights["arm 0"] / 2, rel=0.3)
+    assert figure.get_size_inches()[0] <= PAGE and figure.get_size_inches()[1] <= 10
+    drawn, sizes = (
+        figure.findobj(lambda one: isinstance(one, Text) and one.get_visible() and one.get_text().strip()),
+        set(),
+    )
+    boxes = np.array([one.get_window_extent().extents for one in drawn])
+    assert (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= figure.bbox.size).all()
+    low, high = np.maximum(boxes[:, None, :2], boxes[None, :, :2]), np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    both = (low < high).all(axis=2) & ~np.eye(len(drawn), dtype=bool)
+    assert not [(drawn[one].get_text(), drawn[other].get_text()) for one, other in np.argwhere(both)]
+    for axes in figure.axes:
+        cell = axes.get_window_extent().width / generators
+        sizes |= {text.get_fontsize() for text in axes.texts}
+        assert all(text.get_window_extent().width < 0.95 * cell for text in axes.texts)
+    assert len(sizes) == 1 and min(sizes) > 4.5

@@ -184,5 +184,22 @@ def test_a_checksum_that_came_with_the_data_is_no_seal(tmp_path, capsys):
     assert capsys.readouterr().out == "" and (tmp_path / "cache" / "table.arrow").exists()
     (tmp_path / "cache" / "table.arrow").write_bytes(b"Rows")
     check_seals(tmp_path / "cache")
-    assert "table.arrow is not as it was written" in capsys.readouterr().out and not (tmp_path / "cache").exists()
+    assert "table.arrow is not as it was written" in capsys.readouterr().out and not list(
+        (tmp_path / "cache").iterdir()
+    )
     assert (tmp_path / "cache-table.arrow.damaged").read_bytes() == b"Rows"
+
+
+def test_a_sealed_folder_may_be_a_link_and_hold_some(tmp_path, capsys):
+    for folder in ("disk/cache", "data"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "table.arrow").write_bytes(b"rows")
+    link = tmp_path / "cache"
+    link.symlink_to(tmp_path / "disk" / "cache")
+    (link / "files").symlink_to(tmp_path / "data")
+    seal([link / "table.arrow"])
+    (link / "table.arrow").write_bytes(b"Rows")
+    check_seals(link)
+    assert "table.arrow is not as it was written" in capsys.readouterr().out
+    assert link.is_dir() and not list(link.iterdir()) and (tmp_path / "data" / "table.arrow").exists()
+    assert (tmp_path / "disk" / "cache-table.arrow.damaged").read_bytes() == b"Rows"

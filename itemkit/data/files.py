@@ -21,8 +21,9 @@ def whole(path: str | Path) -> Iterator[Path]:
     another one; of a folder that is there already, each file does.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}-{uuid4().hex}.part")
+    place = path if path.is_dir() else path.parent  # a folder that is there may be a disk of its own
+    place.mkdir(parents=True, exist_ok=True)
+    part = place / f"{path.name}.{socket.gethostname()}-{os.getpid()}-{uuid4().hex}.part"
     try:
         yield part
         if part.is_file():
@@ -57,9 +58,10 @@ def seal(files: Iterable[Path]) -> None:
 def check_seals(folder: Path) -> None:
     """Look at each sealed file below a folder that a library keeps for itself, before that library opens it.
 
-    If one is no longer what was sealed, it is set aside under the ending `.damaged`, and the folder is removed, so that
+    If one is no longer what was sealed, it is set aside under the ending `.damaged`, and the folder is emptied, so that
     the library builds it anew; that is said in a line.
     """
+    folder = folder.resolve()  # what is set aside stays on the disk where it is, if this is a link
     for place in sorted(folder.rglob(_seal_of(Path("*")).name)):
         file = place.with_suffix("")
         if place.is_symlink():  # a checksum that came with the data
@@ -71,7 +73,8 @@ def check_seals(folder: Path) -> None:
             said = f"is not as it was written; it is set aside as {aside.name} and built anew"
         else:
             continue
-        shutil.rmtree(folder)
+        for one in folder.iterdir():  # the folder stays, to which a link may lead
+            _remove(one)
         print(file, said, flush=True)
         return
 
@@ -86,7 +89,7 @@ def _checksum(file: Path) -> bytes:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     path.unlink(missing_ok=True)
 

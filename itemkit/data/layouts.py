@@ -79,13 +79,17 @@ def _read_stream(card: Card, generators: list[str], limit: int) -> Rows:
     features = {"image": datasets.Image(decode=False)} | dict.fromkeys(names, datasets.Value("string"))
     sources = ("real", *generators)  # no list, which would be divided among several calls
     settings = {"card": card, "sources": sources, "limit": limit, "version": STREAM, "files": _sizes_and_times(card)}
-    place = {"cache_dir": str(_place_of(settings)), "features": datasets.Features(features)}
+    place = {"cache_dir": str(place_of(settings)), "features": datasets.Features(features)}
     rows = kept(datasets.Dataset.from_generator(_stream, gen_kwargs=settings, **place))
     return rows.select_columns("image"), _labelled(rows.select_columns(names).to_pandas())
 
 
-def _place_of(made_of: object) -> Path:
-    """Where the library keeps the tables that it makes of this, whole: its own key may lack a folder's place and content."""
+def place_of(made_of: object) -> Path:
+    """Return the folder where the library keeps what it makes of this, after a look at the seals of what is there.
+
+    Args:
+        made_of: all that the result depends on; the library's own key may lack a folder's place and content.
+    """
     place = Path(datasets.config.HF_DATASETS_CACHE, "itemkit", sha256(repr(made_of).encode()).hexdigest()[:16])
     check_seals(place)
     return place
@@ -134,7 +138,7 @@ def _read_tables(card: Card) -> Rows:
             print(f"fetching {card.summary}", flush=True)
         folder, made_of = fetch(card.repo, card.revision, "dataset"), (card.repo, card.revision)
     check_data_files(card, folder)
-    cache = _place_of(made_of)
+    cache = place_of(made_of)
     if card.is_local and glob.has_magic(str(folder)):
         folder = _linked(folder, cache / "files")
     parts = _loaded(card, str(folder), cache_dir=str(cache))
@@ -259,7 +263,7 @@ def _images(card: Card, part: datasets.Dataset, column: str, folder: Path) -> da
     check_names(f"column of card {card.name}:", [column], part.column_names)
     images = part.select_columns([column]).rename_columns({column: "image"})
     kind = datasets.Video if isinstance(part.features[column], datasets.Video) else datasets.Image
-    return placed(card, images.cast_column("image", kind(decode=False)), folder)
+    return kept(placed(card, images.cast_column("image", kind(decode=False)), folder))
 
 
 def identified(card: Card, images: datasets.Dataset) -> datasets.Dataset:
