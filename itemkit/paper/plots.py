@@ -3,8 +3,10 @@
 A plot takes data and optional axes and returns the axes; it neither saves nor shows.
 """
 
+import textwrap
 from collections.abc import Mapping
-from itertools import product
+from itertools import groupby, product
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,14 @@ import seaborn
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.textpath import TextPath
 
 COLUMN, PAGE = 3.4, 7.0  # widths of a figure over one and over both columns, inches
 PANELS = 5  # matrices side by side on a page
+PANEL, CELLS, GAP = 0.9, (0.15, 0.3), 0.13  # inches: the least width of one, the least and the usual of a cell, between
 
 # Okabe and Ito's colours, told apart by the colour-blind too; without yellow, which is too pale for a line.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -40,59 +45,97 @@ def plot_matrix(
         number: how a number is written, in Python's format language.
     """
     axes = axes or pyplot.figure().add_subplot()
-    seaborn.heatmap(
-        matrix.astype(float),
-        ax=axes,
-        vmin=low,
-        vmax=high,
-        cmap=seaborn.light_palette("#3d97d3", as_cmap=True),  # pale enough for dark figures in every cell
-        square=True,
-        xticklabels=True,
-        yticklabels=True,
-        linewidths=1,
-        cbar=False,
-        annot=True,
-        fmt=number,
-        annot_kws={"size": 7, "color": "#111111"},
-    )
-    axes.set(xlabel=_words(matrix.columns.name or ""), ylabel=_words(matrix.index.name or ""))
-    axes.set_xticklabels([_words(name) for name in matrix.columns], rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticklabels([_words(name) for name in matrix.index], rotation=0)
+    values = matrix.to_numpy(float)
+    colours = seaborn.light_palette("#3d97d3", as_cmap=True)  # pale enough for dark figures in every cell
+    axes.pcolormesh(np.ma.masked_invalid(values), vmin=low, vmax=high, cmap=colours, edgecolors="white", linewidth=1)
+    for row, column in np.argwhere(~np.isnan(values)):
+        said = format(values[row, column], number)
+        axes.text(column + 0.5, row + 0.5, said, ha="center", va="center", fontsize=7, color="#111111")
+    axes.set(xlabel=_words(matrix.columns.name or ""), ylabel=_words(matrix.index.name or ""), aspect="equal")
+    axes.set_xticks(np.arange(values.shape[1]) + 0.5, [_words(name) for name in matrix.columns])
+    axes.set_yticks(np.arange(values.shape[0]) + 0.5, [_words(name) for name in matrix.index])
+    axes.tick_params("x", rotation=40)
+    for name in axes.get_xticklabels():
+        name.set(ha="right", rotation_mode="anchor")
     axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.invert_yaxis()
     return axes
 
 
 def plot_matrices(matrices: Mapping[str, pd.DataFrame], low: float, high: float, number: str) -> Figure:
     """Heat maps side by side on the width of a page, with a frame where a row and a column have one name.
 
+    Those that stand side by side have the same rows, which are named once, and cells of all have one size.
+
     Args:
         matrices: as for plot_matrix, by title; all with the same columns.
         low, high, number: as for plot_matrix.
     """
-    columns, tables = min(PANELS, len(matrices)), list(matrices.items())
-    blank = tables[-1][1] * np.nan  # names the columns of the panel above
-    panels = [*tables, *[("", blank)] * (-len(tables) % columns)]
-    heights = [
-        max(len(matrix) for _, matrix in panels[first : first + columns]) for first in range(0, len(panels), columns)
-    ]
-    size = PAGE, 1.3 * sum(heights) / max(heights) + 0.9
-    options = {"height_ratios": heights, "figsize": size, "squeeze": False}
-    with pyplot.rc_context({"figure.constrained_layout.use": False}):  # seaborn draws the figure for each panel
-        figure, grid = pyplot.subplots(len(heights), columns, **options)
-    for place, (axes, (title, matrix)) in enumerate(zip(grid.flat, panels, strict=True)):
-        plot_matrix(matrix, axes, low, high, number).set_title(title)
-        axes.tick_params(axis="x", rotation=90)
-        for text in axes.texts:
-            text.set_fontsize(6)
-        for row, column in product(range(len(matrix)), range(matrix.shape[1])):
-            if title and matrix.index[row] == matrix.columns[column]:
-                axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor="black", linewidth=0.8))
-        if place + columns < len(panels):  # the panel below has the same columns
-            axes.set(xlabel="", xticklabels=[])
-        if not title or (place % columns and matrix.index.equals(panels[place - 1][1].index)):
-            axes.set(ylabel="", yticklabels=[])
-    figure.set_layout_engine("constrained")
+    tables = list(matrices.values())
+    names, count = [_words(name) for one in tables for name in [*one.index, *one.columns]], tables[0].shape[1]
+    longest = max(_inches(name, pyplot.rcParams["xtick.labelsize"]) for name in set(names))
+    margin = longest + 0.3  # for the names, and for what they are
+    lines, wide = _lines(matrices, count, PAGE - margin)
+    cell = min(wide, max(PANEL, count * CELLS[1])) / count
+    titles = {name: _wrapped(_words(name), count * cell) for name in matrices}
+    heights = [0.13 * max(len(titles[name]) for name in line) + 0.12 for line in lines]  # of the titles of a line
+    across = max(len(line) for line in lines)
+    width = margin + across * (count * cell + GAP)
+    height = sum(heights) + cell * sum(len(matrices[line[0]]) for line in lines) + margin
+    digits = max(len(format(value, number)) for value in (low, high))
+    size = min(7, 0.85 * 72 * cell / (0.64 * digits))  # of numbers, whose digits are 0.64 of it wide
+    figure, top = pyplot.figure(figsize=(width, height), layout="none"), height
+    for place, (line, above) in enumerate(zip(lines, heights, strict=True)):
+        tall = cell * len(matrices[line[0]])
+        top -= above + tall
+        below = max((len(other) for other in lines[place + 1 :]), default=0)
+        for column, name in enumerate(line):
+            left = margin + column * (count * cell + GAP)
+            area = left / width, top / height, count * cell / width, tall / height
+            axes = plot_matrix(matrices[name], figure.add_axes(area), low, high, number)
+            axes.set_title("\n".join(titles[name]), pad=3)
+            _fit(axes, matrices[name], size)
+            axes.yaxis.set_label_coords(-(longest + 0.09) / (count * cell), 0.5)
+            if column:
+                axes.set(ylabel="", yticklabels=[])
+            if column < below:  # the panel below has the same columns
+                axes.set(xlabel="", xticklabels=[])
     return figure
+
+
+def _lines(matrices: Mapping[str, pd.DataFrame], count: int, width: float) -> tuple[list[list[str]], float]:
+    """Titles line by line, of equal rows and as many as have room, and the width of a panel in inches."""
+    least = max(PANEL, count * CELLS[0]) + GAP
+    across = max(1, min(PANELS, int(width / least)))
+    groups = [list(group) for _, group in groupby(matrices, lambda name: list(matrices[name].index))]
+    across = max(ceil(len(group) / ceil(len(group) / across)) for group in groups)  # lines of one length
+    lines = [group[first : first + across] for group in groups for first in range(0, len(group), across)]
+    return lines, max(least, width / across) - GAP
+
+
+def _fit(axes: Axes, matrix: pd.DataFrame, size: float) -> None:
+    """Numbers of that size, upright names, and a frame where a row and a column have one name."""
+    for text in axes.texts:
+        text.set_fontsize(size)
+    for name in axes.get_xticklabels():
+        name.set(rotation=90, va="center")
+    for row, column in product(range(len(matrix)), range(matrix.shape[1])):
+        if matrix.index[row] == matrix.columns[column]:
+            frame = Rectangle((column, row), 1, 1, fill=False, edgecolor="black", linewidth=0.8, clip_on=False)
+            axes.add_patch(frame)
+
+
+def _wrapped(title: str, width: float) -> list[str]:
+    """The lines of a title that is not to be wider than that, in inches."""
+    long = _inches(title, pyplot.rcParams["axes.titlesize"], weight=pyplot.rcParams["axes.titleweight"])
+    return textwrap.wrap(title, max(1, int(0.95 * width / long * len(title)))) if long > width else [title]
+
+
+def _inches(text: str, size: float, **font) -> float:
+    """How long a text is."""
+    drawn = TextPath((0, 0), text, prop=FontProperties(size=size, **font))
+    return drawn.get_extents().width / 72 if len(drawn.vertices) else 0
 
 
 def plot_intervals(frame: pd.DataFrame, y: str, group: str | None = None, axes: Axes | None = None) -> Axes:
