@@ -459,7 +459,8 @@ def _file(name: str | Path) -> bytes:
     if "://" in str(name):
         raise UnreadableImage("an address; pictures are not fetched: save it, and give its path")
     if not path.is_file():
-        raise UnreadableImage("a folder; give the files in it" if path.is_dir() else "no such file")
+        there = "a folder; give the files in it" if path.is_dir() else "no regular file, but a device or a pipe"
+        raise UnreadableImage(there if path.exists() else "no such file")
     return encoded_bytes({"bytes": None, "path": str(path)})
 
 

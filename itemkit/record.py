@@ -111,16 +111,15 @@ def manual_changes(results: str | Path) -> list[str]:
 def without_data(results: str | Path) -> dict[str, str]:
     """Say which notebooks have nothing to show of the pictures that 00_data counted, and why; empty if all have."""
     facts = read_record(results)["steps"].get("00_data", {}).get("facts", {})
-    few, generators = facts.get("too_few", {}), facts.get("generators", [])
-    if set(few) >= set(generators):
+    few, untested, generators = (facts.get(name, {}) for name in ("too_few", "too_few_to_test", "generators"))
+    trained = [one for one in generators if one not in few]
+    if not trained:
         reason, first = "; ".join(few.values()), "03_train"
-    elif len(generators) == 1:
-        reason, first = (
-            f"{generators[0]} is the only generator, so that none is left that a head has not seen",
-            "04_cross_generator",
-        )
-    else:
+    elif any(one != other for one in trained for other in generators if other not in untested):
         return {}
+    else:
+        alone = f"{generators[0]} is the only generator, so that none is left that a head has not seen"
+        reason, first = alone if len(generators) == 1 else "; ".join(untested.values()), "04_cross_generator"
     return {step: reason for step in STEPS[:-1] if step >= first} if generators else {}
 
 
@@ -190,7 +189,8 @@ class Run:
         value = self.values
         images = load_images(self.card, generators=value["generators"], limit=value["limit"])
         images = on_tracks(images, value["tracks"], value["aligned_side"])
-        if self.step != "00_data" and images["image_id"][:] != self.files["image_id"].tolist():
+        facts = ["image_id", "label", "generator", "content_id", "split", "track"]
+        if self.step != "00_data" and not images.select_columns(facts).to_pandas().equals(self.files[facts]):
             raise RecordError(
                 f"the pictures of card {self.card.name} are no longer those of {self.folder}; run {_listed(MAKES)} again, "
                 f"{ELSEWHERE}"

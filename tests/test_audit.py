@@ -285,10 +285,21 @@ def test_what_is_lacking_to_train_is_said_for_each_generator():
     counts |= {("flux", "train"): 30, ("flux", "validation"): 10, ("none", "test"): 5}
     rows = [(source, split, "ok") for (source, split), count in counts.items() for _ in range(count)]
     files = pd.DataFrame(rows, columns=["generator", "split", "status"])
+    files["pixel_hash"] = [f"{number:04x}" for number in files.index]
+    help_ = "20 are needed: add pictures (or raise `limit`), or split them otherwise"
     assert too_few(files) == {
-        "flux": "flux has 10 pictures to validate on; 20 are needed: add pictures, or set splits in metadata.csv",
-        "none": "none has 0 pictures to train on and 0 pictures to validate on; 20 are needed: add pictures, or set splits in metadata.csv",
+        "flux": f"flux has 10 pictures to validate on; {help_}",
+        "none": f"none has 0 pictures to train on and 0 pictures to validate on; {help_}",
     }
+    assert too_few(files, ["test"], minimum=1) == {
+        "gan": "real has 0 pictures to test on, and gan has 0 pictures to test on; "
+        "1 are needed: add pictures (or raise `limit`), or split them otherwise",
+        "flux": "real has 0 pictures to test on, and flux has 0 pictures to test on; "
+        "1 are needed: add pictures (or raise `limit`), or split them otherwise",
+        "none": "real has 0 pictures to test on; 1 are needed: add pictures (or raise `limit`), or split them otherwise",
+    }
+    copied = files.assign(pixel_hash=files.pixel_hash.where(files.generator != "gan", "one"))
+    assert too_few(copied)["gan"].startswith("gan has 1 pictures to train on and 1 pictures to validate on; 20")
     files.loc[files.generator == "real", "status"] = "unreadable"
     assert too_few(files)["gan"].startswith(
         "real has 0 pictures to train on and 0 pictures to validate on; 20 are needed"

@@ -91,6 +91,7 @@ def test_what_cannot_be_read_is_named_and_gives_status_one(stand_in, folder, cap
         (["detect", "{some}", "--detector", "{empty}"], "holds no detector.json"),
         (["detect", "{some}", "--device", "cuda:9"], "device 'cuda:9' is asked for"),
         (["card", "nowhere"], "nowhere"),
+        (["detect", ""], "an empty path, as of a shell variable that is not set"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_status_two(folder, capsys, arguments, message):
@@ -98,6 +99,16 @@ def test_what_cannot_be_done_is_one_line_and_status_two(folder, capsys, argument
     assert main([argument.format(**places) for argument in arguments]) == 2
     error = capsys.readouterr().err
     assert re.search(message, error) and error.count("\n") == 1
+
+
+def test_whoever_reads_may_stop_reading(folder, stand_in, monkeypatch):
+    def stop(*arguments, **options):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    replaced = []
+    monkeypatch.setattr("builtins.print", stop)
+    monkeypatch.setattr("os.dup2", lambda *descriptors: replaced.append(descriptors))
+    assert main(["detect", str(folder / "some"), "--json"]) == 1 and len(replaced) == 1
 
 
 def test_a_card_is_checked_with_its_pictures(tmp_path, capsys):
@@ -110,7 +121,30 @@ def test_a_card_is_checked_with_its_pictures(tmp_path, capsys):
     assert main(["card", str(card)]) == 1
     out = capsys.readouterr().out
     assert out.startswith("mine: a folder here, licence other")
-    assert "to mend: 1 pictures cannot be read; the first is" in out and "20 are needed: add pictures" in out
+    assert f"to mend: 1 pictures cannot be read: {card / 'real' / '9.png'} (" in out
+    for lacking in (
+        "3 pictures to train on",
+        "pictures to validate on",
+        "pictures to test on; 20 are needed: add pictures",
+    ):
+        assert lacking in out
+
+
+def test_a_card_is_told_of_copies_and_of_both_labels_once(tmp_path, capsys):
+    files = {f"real/{number}.png": png(number) for number in range(4)} | {
+        f"sdxl/{number}.png": png(9) for number in range(4)
+    }
+    files |= {"sdxl/3.png": png(3), "real/again.png": png(2)}
+    card = folder_card(tmp_path / "mine", files)
+    rows = [(name, "test") for name in files]
+    pd.DataFrame(rows, columns=["file_name", "split"]).to_csv(card / "metadata.csv", index=False)
+    assert main(["card", str(card)]) == 1
+    faults = [line for line in capsys.readouterr().out.splitlines() if line.startswith("to mend: ")]
+    (both,) = [fault for fault in faults if "stand as real" in fault]
+    assert re.fullmatch(
+        "to mend: 1 pictures stand as real and as generated; the first, [0-9a-f]{16}, as real and as sdxl", both
+    )
+    assert "to mend: 3 pictures are copies of another one of their source and split, and would count twice" in faults
 
 
 def test_the_doctor_names_what_is_here(capsys, monkeypatch):

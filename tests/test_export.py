@@ -22,12 +22,12 @@ from itemkit.running.command import main
 from itemkit.running.export import export
 
 ROOT = Path(__file__).parents[1]
-CONTENTS, TESTED = range(10, 22), 3  # of each source, and how many of the test split are perturbed
+CONTENTS, TESTED = range(10, 40), 20  # of each source, and how many of the test split are perturbed
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch) -> Path:
-    """A profile `mine` of twelve contents; of the test split one is a copy of another one, and one of a training picture."""
+    """A profile `mine` of thirty contents; of the test split one is a copy of another one, and one of a training picture."""
     files = {f"real/{content}.png": png(content) for content in CONTENTS}
     files |= {f"sdxl/{content}.png": png(100 + content) for content in CONTENTS}
     files["sdxl/17.png"], files["real/18.png"] = files["sdxl/16.png"], files["real/10.png"]

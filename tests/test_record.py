@@ -243,6 +243,17 @@ def test_the_report_names_the_notebook_whose_value_was_changed(results, values):
         start(results, "08_report", values, robustness_contents=7)
 
 
+def test_labels_that_have_changed_are_refused(results, values, tmp_path):
+    card = Path(shutil.copytree(values["card"], tmp_path / "cards" / "tiny"))
+    make(results, values | {"card": str(card)}, *MAKES)
+    table = pd.read_parquet(card / "images.parquet")
+    swapped = {"smooth": "noisy", "noisy": "smooth"}
+    table["generator"] = table["generator"].replace(swapped)
+    table.to_parquet(card / "images.parquet", index=False)
+    with pytest.raises(RecordError, match="the pictures of card tiny are no longer those of"):
+        start(results, "02_misalignment", values | {"card": str(card)}).images  # noqa: B018
+
+
 def test_pictures_that_have_changed_are_refused(results, values, tmp_path):
     card = Path(shutil.copytree(values["card"], tmp_path / "cards" / "tiny"))
     make(results, values | {"card": str(card)}, *MAKES)
@@ -383,3 +394,19 @@ def test_one_generator_leaves_none_to_be_tested_on(results, values):
     assert "smooth is the only generator" in without_data(results)["04_cross_generator"]
     told(results, values, generators=["smooth", "noisy"], too_few={"noisy": "noisy has 3"})
     assert without_data(results) == {}
+
+
+def test_too_few_pictures_to_test_on_leave_nothing_to_say_of_unseen_generators(results, values):
+    lacking = {"smooth": "smooth has 9 pictures to test on", "noisy": "noisy has 3"}
+    told(results, values, generators=["smooth", "noisy"], too_few={}, too_few_to_test=lacking)
+    assert without_data(results) == dict.fromkeys(STEPS[4:8], "smooth has 9 pictures to test on; noisy has 3")
+    told(results, values, generators=["smooth", "noisy"], too_few={}, too_few_to_test={"noisy": "noisy has 3"})
+    assert without_data(results) == {}  # smooth is left, unseen by the heads of noisy
+    told(
+        results,
+        values,
+        generators=["smooth", "noisy"],
+        too_few={"noisy": "few"},
+        too_few_to_test={"noisy": "noisy has 3"},
+    )
+    assert set(without_data(results)) == set(STEPS[4:8])

@@ -151,7 +151,7 @@ def test_what_a_profile_needs_is_fetched_before_the_first_notebook(project, prof
 
 
 def test_a_dry_run_shows_a_page_and_runs_nothing(project, profile_on_hub, hub):
-    values = profile_on_hub | {"generators": None, "tracks": ["raw"], "perturbations": None, "robustness_contents": 1}
+    values = profile_on_hub | {"generators": None, "tracks": ["raw"], "perturbations": None, "robustness_contents": 20}
     values |= {"dtype": "float32", "encoder_dtype": "float32"}
     write_notebook(
         project / "notebooks" / "00_data.ipynb", "\n".join(f"{name} = {value!r}" for name, value in values.items())

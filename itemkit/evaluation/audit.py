@@ -3,7 +3,7 @@
 Also: does a picture of one split stand in another one?
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -22,6 +22,7 @@ FOLDS = 5
 SUSPECT = 0.6  # a ROC AUC that chance alone reaches in one set of six with 20 rows of a class, in none with 900
 LEAK = 0.8  # files alone put four pairs in five into the right order: a detector's score is no evidence any more
 TOO_FEW = "too few rows"
+USES = {"train": "train on", "validation": "validate on", "test": "test on"}
 DISTANCE = 4  # of 64 bits: JPEG 75 and half the size, alone or both, move 99 % of photographs and drawings no more
 HASHES = ["pixel_hash", "perceptual_hash"]
 BLOCK = 512, 4096  # pairs of hashes compared at once: what fits the processor's cache
@@ -101,33 +102,36 @@ def duplicates(files: pd.DataFrame, distance: int = DISTANCE, most: int = 100_00
     return found.join(one[shown]).join(other[shown].add_prefix("other_"))
 
 
-def too_few(files: pd.DataFrame, minimum: int = MINIMUM_ROWS) -> dict[str, str]:
-    """Say of each generator that no head can be trained on what it lacks.
+def too_few(
+    files: pd.DataFrame, splits: Sequence[str] = ("train", "validation"), minimum: int = MINIMUM_ROWS
+) -> dict[str, str]:
+    """Say of each generator what it lacks for a head to be trained on it, or tested.
 
     Args:
         files: what inspect_images returned, of a single track.
-        minimum: readable pictures that real images and those of the generator need in each of the splits train and
-            validation.
+        splits: of USES.
+        minimum: readable pictures, no two of them the same, that real images and those of the generator need in each of
+            these splits.
 
     Returns:
-        A sentence for each generator that lacks something, by its name; empty if all can be trained on.
+        A sentence for each generator that lacks something, by its name; empty if none does.
     """
-    counts = pd.crosstab(files["generator"], files["split"], values=files["status"].eq("ok"), aggfunc="sum")
-    counts = counts.reindex(columns=["train", "validation"]).fillna(0).astype(int)
-    uses = {"train": "pictures to train on", "validation": "pictures to validate on"}
+    readable, sources = files[files["status"] == "ok"], files["generator"].unique()
+    counts = readable.groupby(["generator", "split"])["pixel_hash"].nunique().unstack(fill_value=0)
+    counts = counts.reindex(index=sources, columns=splits, fill_value=0)
     lacks = {
-        source: [
-            f"{counts.loc[source, split]} {use}" for split, use in uses.items() if counts.loc[source, split] < minimum
-        ]
-        for source in counts.index
+        source: [f"{row[split]} pictures to {USES[split]}" for split in splits if row[split] < minimum]
+        for source, row in counts.iterrows()
     }
     real = lacks.pop("real", ["no pictures"])
     sentences = {}
-    for source in (one for one in files["generator"].unique() if one != "real"):
+    for source in (one for one in sources if one != "real"):
         lacking = [(name, " and ".join(found)) for name, found in (("real", real), (source, lacks[source])) if found]
         if lacking:
             told = ", and ".join(f"{name} has {found}" for name, found in lacking)
-            sentences[source] = f"{told}; {minimum} are needed: add pictures, or set splits in metadata.csv"
+            sentences[source] = (
+                f"{told}; {minimum} are needed: add pictures (or raise `limit`), or split them otherwise"
+            )
     return sentences
 
 
@@ -168,14 +172,16 @@ def count_pictures(files: pd.DataFrame) -> pd.DataFrame:
         files: what inspect_images returned, of a single track.
 
     Returns:
-        A row for each source, by its name: a column for each split; unreadable; content_ids, how many it shows;
-        shared_with_real, the share of the contents of both that both show, NaN for "real".
+        A row for each source, by its name: a column for each split; unreadable; copies, how many have the pixels of an
+        earlier one of their split; content_ids, how many it shows; shared_with_real, the share of the contents of both that both show, NaN for "real".
     """
     sources = files["generator"].unique()
     splits = [split for split in ("train", "validation", "test") if split in set(files["split"])]
     shows = pd.crosstab(files["content_id"], files["generator"]).gt(0)[sources]  # (contents, sources)
     counts = pd.crosstab(files["generator"], files["split"])[splits].reindex(sources).rename_axis(columns=None)
     counts["unreadable"] = files["status"].ne("ok").groupby(files["generator"]).sum()
+    again = files.duplicated(["generator", "split", "pixel_hash"]) & files["status"].eq("ok")
+    counts["copies"] = again.groupby(files["generator"]).sum()
     counts["content_ids"] = shows.sum()
     real = shows["real"] if "real" in shows else pd.Series(False, shows.index)
     shared = shows.mul(real, axis=0).sum() / shows.astype(int).add(real, axis=0).gt(0).sum()

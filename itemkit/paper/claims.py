@@ -56,7 +56,8 @@ def pictures(files: pd.DataFrame, counts: pd.DataFrame) -> str:
     balance = _listed([f"{files['label'][files['split'] == split].mean():.0%} of {split}" for split in splits], ", ")
     return (
         f"{shows.all(axis=1).mean():.0%} of the content ids are shown by every source; generated pictures are {balance}. "
-        f"Unreadable pictures: {counts['unreadable'].sum()}."
+        f"Unreadable pictures: {counts['unreadable'].sum()}; copies of another one of their source and split, which count as "
+        f"often as they stand there: {counts['copies'].sum()}."
     )
 
 

@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+SHOWN = 10  # pictures that cannot be read are named up to here
 DETECTOR = Path(__file__).resolve().parents[2] / "results" / "reference" / "detector"
 
 
@@ -23,12 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
-    except (ValueError, OSError) as error:  # those that itemkit raises are sentences
-        print(f"itemkit: {error}", file=sys.stderr)
-        return 2
     except BrokenPipeError:  # as of `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except (ValueError, OSError) as error:  # those that itemkit raises are sentences
+        print(f"itemkit: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("itemkit: interrupted", file=sys.stderr)
         return 130
@@ -104,6 +105,8 @@ def _pictures(paths: list[str]) -> Iterator[str | Path]:
     from itemkit.data.layouts import picture_files
 
     for path in paths:
+        if not path:
+            raise ValueError("an empty path, as of a shell variable that is not set; give a picture or a folder")
         if not Path(path).is_dir():
             yield path  # an address, too: its verdict says that it is not fetched
         elif files := picture_files(Path(path)):
@@ -136,11 +139,13 @@ def card(options: argparse.Namespace) -> int:
 
     from itemkit.data.images import inspect_images
     from itemkit.data.load import load_images
-    from itemkit.evaluation.audit import contradictions, count_copies, too_few
+    from itemkit.evaluation.audit import contradictions, count_copies, count_pictures, too_few
 
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        images = inspect_images(load_images(found))
+        warnings.filterwarnings("ignore", ".* stand as real and as generated")  # said below, by pixels and not by bytes
+        loaded = load_images(found)
+        images = inspect_images(loaded)
     print(
         "",
         pd.crosstab(images["generator"], images["split"], margins=True, margins_name="all").to_string(),
@@ -150,18 +155,27 @@ def card(options: argparse.Namespace) -> int:
     broken = images[images["status"] != "ok"]
     faults = [str(warning.message) for warning in told if warning.category is UserWarning]
     if len(broken):
-        first = broken.iloc[0]
+        paths = [row["path"] for row in loaded.select(broken.index[:SHOWN])["image"]]
+        named = [
+            f"{path or f'{row.image_id} of {row.generator}'} ({row.reason})"
+            for path, row in zip(paths, broken[:SHOWN].itertuples(), strict=True)
+        ]
+        faults.append(f"{len(broken)} pictures cannot be read: {', '.join(named)}{', ...' * (len(broken) > SHOWN)}")
+    both = contradictions(images)
+    if len(both):
+        first = both[both["pixel_hash"] == both["pixel_hash"].iloc[0]]
         faults.append(
-            f"{len(broken)} pictures cannot be read; the first is {first.image_id} of {first.generator}: {first.reason}"
+            f"{both['pixel_hash'].nunique()} pictures stand as real and as generated; the first, {first['image_id'].iloc[0]}, "
+            f"as {' and as '.join(first['generator'].unique())}"
         )
-    if both := len(contradictions(images)):
-        faults.append(f"{both} pictures stand as real and as generated")
+    if again := count_pictures(images)["copies"].sum():
+        faults.append(f"{again} pictures are copies of another one of their source and split, and would count twice")
     copies = count_copies(images).sum()
     if copies.exact:
         faults.append(f"{copies.exact} pairs of pictures in different splits are the same")
     if copies.near:
         print(f"{copies.near} pairs of pictures in different splits look alike")
-    faults += too_few(images).values()
+    faults += [*too_few(images).values(), *too_few(images, ["test"]).values()]
     print(*(f"to mend: {fault}" for fault in faults), sep="\n") if faults else print("nothing to mend")
     return int(bool(faults))
 

@@ -3,7 +3,7 @@
 from itemkit.arms import ARMS
 from itemkit.data.choices import check_names
 from itemkit.data.perturb import PERTURBATIONS
-from itemkit.evaluation.metrics import METRICS
+from itemkit.evaluation.metrics import METRICS, MINIMUM_ROWS
 from itemkit.evaluation.others import check_tables
 from itemkit.misalign import DISTANCES, FUSIONS, POOLS
 
@@ -35,7 +35,7 @@ NUMBERS = {  # the least
     "shown": 1,
     "batch_size": 1,
     "draws": 1,
-    "robustness_contents": 1,
+    "robustness_contents": MINIMUM_ROWS,  # of fewer pictures there is no number
     "examples": 1,
 }
 COUNTS = {
