@@ -90,11 +90,12 @@ def test_what_cannot_be_read_is_undecided_and_stops_nothing(detector, tmp_path):
     make_picture(1).save(fine)
     text.write_text("no picture")
     folder.mkdir()
-    lost = [tmp_path / "none.png", text, folder, "https://example.org/a.png"]
-    verdicts = detector([*lost, fine])
-    assert [verdict.answer for verdict in verdicts[:4]] == ["undecided"] * 4
-    assert all(math.isnan(verdict.score) for verdict in verdicts[:4]) and verdicts[4].score == detector(fine).score
-    for verdict, said in zip(verdicts, ("no such file", "no image format", "a folder", "not fetched"), strict=False):
+    lost = [tmp_path / "none.png", text, folder, "https://example.org/a.png", "/dev/null"]
+    *verdicts, known = detector([*lost, fine])
+    assert [verdict.answer for verdict in verdicts] == ["undecided"] * 5
+    assert all(math.isnan(verdict.score) for verdict in verdicts) and known.score == detector(fine).score
+    reasons = "no such file", "no image format", "a folder", "not fetched", "no regular file"
+    for verdict, said in zip(verdicts, reasons, strict=True):
         assert said in verdict.reason
     with pytest.raises(TypeError, match=r"array of float64, shape \(4, 4\); expected bytes"):
         detector(np.zeros((4, 4)))
