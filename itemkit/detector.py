@@ -241,7 +241,7 @@ class Detector:
         words = words.assign(score=predict(self.head, feature_matrix(ids, *said, **self.choices)), distance=math.nan)
         words["misalignment"] = cosine_misalignment(ids, *said)["global"].to_numpy()
         if self.novelty:
-            words["distance"] = self.novelty.distance(feature_matrix(ids, *said, arm="global"))
+            words["distance"] = self.novelty.distance(feature_matrix(ids, *said, **self.choices | {"arm": "global"}))
         objects = dict(list(object_misalignment(*said).groupby("image_id")))
         judged = {
             row.image_id: self._verdict(row, objects.get(row.image_id), threshold, false_positive_rate)
