@@ -26,7 +26,6 @@ from filelock import FileLock, Timeout
 
 from itemkit.data.files import clear_parts
 from itemkit.paper.notebooks import PLAIN, STEPS, NotebookError, declared, imported
-from itemkit.running.values import check_value
 
 if TYPE_CHECKING:
     from jupyter_client import KernelManager
@@ -82,6 +81,8 @@ def check(values: dict[str, object], defaults: dict[str, object], profile: str) 
     Raises:
         RunError: naming the parameter, and what was expected.
     """
+    from itemkit.running.values import check_value
+
     for name, value in values.items():
         if name not in defaults:
             near = difflib.get_close_matches(str(name), defaults) or sorted(defaults)
