@@ -223,12 +223,17 @@ class Detector:
             encoded: N files, as `prepared` returns them.
             false_positive_rate: as for __call__.
             captions: N other captions.
+
+        Raises:
+            ValueError: the same picture twice, with two captions.
         """
         threshold = self.threshold(false_positive_rate)
         if not encoded:
             return []
         table = pd.DataFrame({"image_id": [image_id(one) for one in encoded], "file": encoded, "caption": captions})
-        table = table.drop_duplicates("image_id")
+        table = table.drop_duplicates()
+        if table["image_id"].duplicated().any():
+            raise ValueError("a picture stands there twice, with two captions; judge it once with each")
         images = dataset_of(table["file"].to_list())
         if captions is None:
             words = describe(images, self.captioner, self.nouns, None, self.phrase)
@@ -447,11 +452,7 @@ def _read_picture(picture) -> Image.Image:
         picture = Image.fromarray(picture)
     if not isinstance(picture, Image.Image):
         raise TypeError(f"expected a path, a PIL image or an array of bytes, got {type(picture).__name__}")
-    try:
-        plain = picture.convert("RGB") if picture.mode in ("I", "F") else picture
-    except (OSError, ValueError) as error:  # a lazy one whose file is broken, or gone
-        raise UnreadableImage(str(error)) from error
-    return upright_rgb(plain)
+    return upright_rgb(picture)
 
 
 def _file(name: str | Path) -> bytes:
@@ -480,6 +481,9 @@ def _read(folder: Path) -> dict:
                 "temperature",
                 "real_scores",
                 "tested_scores",
+                "usual_misalignment",
+                "novelty_limit",
+                "facts",
             } - set(saved)
             lacking |= {"captioner", "nouns", "locator", "encoder"} - set(saved["networks"])
             if lacking:

@@ -159,7 +159,7 @@ def true_captions(pictures: pd.DataFrame, known: pd.DataFrame, nouns: str | Path
         nouns, cache: as for describe.
 
     Returns:
-        As describe; no rows where the card names no true captions.
+        As describe; no row of a picture whose card names no true caption.
     """
     columns = ["image_id", "caption", "phrases", "status", "reason"]
     if "true_caption" not in known:
@@ -167,8 +167,8 @@ def true_captions(pictures: pd.DataFrame, known: pd.DataFrame, nouns: str | Path
     words = pictures.merge(
         known[["generator", "content_id", "true_caption"]], on=["generator", "content_id"], how="left"
     )
-    words = words.drop_duplicates("image_id", ignore_index=True).rename(columns={"true_caption": "caption"})
-    words["caption"] = words["caption"].fillna("")  # of a picture whose card does not know
+    words = words.rename(columns={"true_caption": "caption"}).dropna(subset="caption")
+    words = words[words["caption"].str.strip() != ""].drop_duplicates("image_id", ignore_index=True)
     distinct = words["caption"].drop_duplicates()
     phrases = dict(zip(distinct, name_objects(distinct.tolist(), nouns, cache), strict=True))
     return words.assign(phrases=words["caption"].map(phrases))[columns]

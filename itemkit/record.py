@@ -318,6 +318,21 @@ class Run:
             boxes = locate(pictures, captions, self.locator, self.values["cache"])
         return captions, boxes, *embed(pictures, captions, boxes, self.encoder, self.values["cache"])
 
+    def trained_on(self, wanted: Sequence[str] | None = None) -> list[str]:
+        """Return the generators, all or those wanted, that have enough pictures to train on.
+
+        Raises:
+            ValueError: a wanted one is not in the run, or none of them has enough; the message says of what.
+        """
+        from itemkit.evaluation.audit import too_few  # loads scikit-learn
+
+        check_names("generator to train on", wanted or [], self.generators)
+        few = too_few(self.files[self.files["track"] == self.track])
+        enough = [name for name in wanted or self.generators if name not in few]
+        if not enough:
+            raise ValueError(f"nothing to train on: {'; '.join(few.values())}")
+        return enough
+
     def head(self, arm: str, train_on: str, seed: int, track: str | None = None):
         """Return a head of 03_train, of the headline track unless another is named."""
         from itemkit.head import MLPHead  # loads torch
@@ -370,7 +385,7 @@ class Run:
         )
 
     def train_detector(self, seed: int = 0) -> tuple:
-        """Return a Detector whose head is trained on all generators, and what it says of test pictures.
+        """Return a Detector whose head is trained on all generators that have pictures to train on, and what it says of test pictures.
 
         Returns:
             (Detector, rows of `files` with score, answer and above_threshold).
@@ -378,12 +393,14 @@ class Run:
         from itemkit.protocol import Setting, cross_generator  # loads torch
 
         known = self.files[(self.files["status"] == "ok") & (self.files["track"] == self.track)].reset_index(drop=True)
-        everything = Setting(self.features(known["image_id"], "item"), known, [tuple(self.generators)])
+        splits = known.groupby("generator")["split"].agg(set)
+        generators = [name for name in self.generators if {"train", "validation"} <= splits.get(name, set())]
+        everything = Setting(self.features(known["image_id"], "item"), known, [tuple(generators)])
         [(_, _, _, head, scored)] = cross_generator({"all": everything}, [seed], self.values["cache"])
-        detector = self.detector(head, scored, self.generators)
+        detector = self.detector(head, scored, generators)
         tested = scored[scored["split"] == "test"]
         tested = tested.assign(train_on="all", above_threshold=tested["score"] > detector.threshold())
-        answered = self.answered(tested, self.generators)
+        answered = self.answered(tested, generators)
         return detector, tested.assign(answer=detector.answers(tested["score"], answered))
 
     def answered(self, scored: pd.DataFrame, generators: Sequence[str] | None = None) -> pd.Series:
@@ -438,9 +455,15 @@ class Run:
         Raises:
             ValueError: as `others`, or others.as_predictions.
         """
+        if "item" not in self.values["arms"]:
+            raise RecordError(
+                f"03_train trained no arm item, which is what all others are compared with; run it again with item among "
+                f"arms, {ELSEWHERE}"
+            )
         given = self.others(others)
         heads = self.read("heads.csv")[["track", "arm", "train_on", "seed", "temperature"]]
-        tables = [self.read("predictions.parquet").merge(heads)]
+        keys = ["track", "arm", "train_on", "seed"]
+        tables = [self.read("predictions.parquet").merge(heads, "left", keys, validate="many_to_one")]
         for _, scores in given.groupby("arm", sort=False):
             rows = as_predictions(scores, self.files)
             tables += [rows] if len(rows) else []
@@ -482,7 +505,9 @@ class Run:
         path = self.folder / name
         if not path.is_file():
             raise RecordError(f"no {path}; run the notebooks before this one, or ./run_all.sh, which runs them all")
-        return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path, partitioning=None)
+        if path.suffix == ".csv":  # a generator may be called NA, or 1
+            return pd.read_csv(path, dtype={"train_on": str, "generator": str}, keep_default_na=False, na_values=[""])
+        return pd.read_parquet(path, partitioning=None)
 
     # What a notebook makes
 

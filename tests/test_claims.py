@@ -133,20 +133,24 @@ def test_mistakes_are_shares_of_each_class():
     explained = pd.DataFrame(
         {"label": [0, 0, 0, 0, 1, 1], "called": ["real", "real", "real", "generated", "real", "generated"]}
     )
-    assert claims.mistakes(explained).startswith(
-        "At 0.5, 25% of the real pictures are called generated and 50% of the generated ones real"
-    )
+    told = "At 0.5, 25% of the real pictures are called generated and 50% of the generated ones real"
+    assert claims.mistakes(explained).startswith(told)
+    silent = pd.DataFrame({"label": [1, 1], "called": None})  # of a generator that every head was trained on
+    explained = pd.concat([explained, silent], ignore_index=True)
+    assert claims.mistakes(explained).startswith(told)
+    assert claims.mistakes(explained).endswith(" 2 pictures have no score: every head was trained on their generator.")
 
 
 def test_what_silence_buys_and_what_the_detector_of_a_run_says():
     table = pd.DataFrame(
-        {"coverage": [0.9, 0.7], "error": [0.2, 0.3], "error_answered": [0.1, 0.2]}
-        | {"false_positives": [0.06, 0.06], "false_positives_answered": [0.05, 0.05]},
+        {"generated_coverage": [0.9, 0.7], "generated_error": [0.2, 0.3], "generated_error_answered": [0.1, 0.2]}
+        | {"real_coverage": 0.98, "real_error": 0.06, "real_error_answered": 0.05},
         index=["gan", "vae"],
     )
     told = claims.selective(table, "aligned")
-    assert "80% are answered, and of these 15.0% wrongly, instead of 25.0% of all" in told
-    assert told.endswith("of real pictures 5.0% instead of 6.0%.")
+    assert "of real pictures 98% are answered, 5.0% of them wrongly, instead of 6.0% of all" in told
+    assert told.endswith("of generated pictures 80% are answered, 15.0% of them wrongly, instead of 25.0% of all.")
+    assert "Too few pictures" in claims.selective(table.assign(real_error=float("nan")), "aligned")
     answers = pd.DataFrame(
         {"called_generated": [0.04, 0.6, 0.8], "undecided": [0.0, 0.1, 0.3], "above_threshold": [0.04, 0.7, 0.9]},
         index=["real", "gan", "vae"],
@@ -155,3 +159,46 @@ def test_what_silence_buys_and_what_the_detector_of_a_run_says():
     assert "4.0% of 50 pass it (95 % interval 1.1% to 13.5%)" in told  # Wilson's, by hand
     assert "calls 60% to 80% of a generator's pictures generated, and 10% to 30% undecided" in told
     assert "no real ones" in claims.detector(answers.drop(index="real"), 0)
+    assert "of 19 real ones no false positive rate can be told" in claims.detector(answers, 19)
+
+
+def test_true_words_of_real_pictures_alone_compare_nothing():
+    columns = ["nouns_named", "named_nouns_true", "things_found", "boxes_right"]
+    correct = pd.DataFrame([[0.9, 0.8, 0.7, 0.6], [0.5, 0.4, 0.3, None]], ["real", "gan"], columns)
+    assert "names 90% of the nouns that are true of real pictures and 50% of generated ones (gan: 50%)" in claims.truth(
+        correct
+    )
+    alone = claims.truth(correct.assign(nouns_named=[0.9, None]))
+    assert alone.startswith("The card names true captions of real alone, so that nothing can be compared. nouns named")
+    without_boxes = claims.truth(correct.assign(things_found=float("nan")))
+    assert "detector finds" not in without_boxes and "nan" not in without_boxes
+
+
+def test_generators_without_a_number_are_not_counted_by_the_sign():
+    rows = [("of the captioner", "global", name, value) for name, value in (("gan", 0.7), ("vae", None))]
+    signs = pd.DataFrame(rows, columns=["words", "level", "generator", "value"]).assign(track="aligned")
+    signs = signs.assign(low=signs["value"] - 0.1, high=signs["value"] + 0.1)
+    assert "(as ITEM says) for 1 of 1 generators" in claims.sign(signs, "aligned")
+
+
+@pytest.mark.parametrize(
+    ("generated", "tells"),
+    [
+        (["JPEG"] * 10, "tells nothing."),
+        (["JPEG"] * 5 + ["PNG"] * 5, "tells 75% of them right"),
+        (["PNG"] * 10, "100%"),
+    ],
+)
+def test_a_format_tells_by_its_share(generated, tells):
+    files = pd.DataFrame({"format": ["JPEG"] * 10 + generated, "label": [0] * 10 + [1] * 10, "status": "ok"})
+    assert tells in claims.files(files)
+
+
+def test_heads_of_no_tested_generator_have_no_diagonal():
+    cells = pd.DataFrame({"arm": "npr", "train_on": "elsewhere", "generator": ["gan", "vae"], "mean": [0.6, 0.8]})
+    assert claims.matrix(cells, "ROC AUC", "aligned", 1).endswith("Means: npr 0.70 off it.")
+
+
+def test_an_ablation_that_changes_nothing_is_said_to():
+    choices = pd.DataFrame({"choice": ["pool"], "value": ["mean"], "mean": [0.8], "difference": [0.0]})
+    assert claims.ablations(choices).startswith("No change to the default changes")

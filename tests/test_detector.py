@@ -16,6 +16,7 @@ from itemkit.detector import Detector, DetectorError, Novelty
 from itemkit.evaluation.abstention import selective_risk
 from itemkit.evaluation.calibration import at_temperature, conformal_threshold
 from itemkit.head import MLPHead, predict
+from itemkit.misalign import DISTANCES
 
 CHOICES = {"arm": "item", "distance": "difference", "pool": "mean", "fuse": "concat", "missing_box": "drop"}
 
@@ -103,9 +104,34 @@ def test_what_cannot_be_read_is_undecided_and_stops_nothing(detector, tmp_path):
         detector([7])
 
 
-@pytest.mark.parametrize("mode", ["L", "LA", "P", "CMYK", "F", "1", "RGBA"])
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "CMYK", "1", "RGBA"])
 def test_pictures_of_every_mode_are_judged(detector, mode):
     assert 0 <= detector(make_picture(1).convert("RGB" if mode == "LA" else "L").convert(mode)).score <= 1
+
+
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_pixels_without_a_defined_white_are_undecided_in_memory_as_in_a_file(detector, mode):
+    verdict = detector(make_picture(1).convert("L").convert(mode))
+    assert verdict.answer == "undecided" and f"mode '{mode}' have no defined white" in verdict.reason
+
+
+def test_a_picture_with_two_captions_is_refused_and_with_one_judged_once(detector, parts, images):
+    encoded = files_of(images, parts[0])[0]
+    with pytest.raises(ValueError, match="twice, with two captions; judge it once with each"):
+        detector.judge([encoded, encoded], captions=["a green ball", "a red box"])
+    one, other = detector.judge([encoded, encoded], captions=["a green ball"] * 2)
+    assert one == other or repr(one) == repr(other)
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_novelty_is_of_the_detectors_own_distance(parts, stages, images, distance):
+    readable, _, (captioner, nouns, locator, encoder, _, _) = parts
+    choices = CHOICES | {"distance": distance}
+    features, whole = (feature_matrix(readable, *stages, **choices | {"arm": arm}) for arm in ("item", "global"))
+    novelty = Novelty.fit(whole, np.array(["real"] * len(readable)), whole)
+    detector = Detector(captioner, nouns, locator, encoder, MLPHead(features.shape[1]).eval(), choices, novelty=novelty)
+    judged = [verdict.distance for verdict in detector.judge(files_of(images, readable))]
+    assert judged == pytest.approx(novelty.distance(whole).tolist(), rel=1e-5)
 
 
 def test_the_answer_depends_on_the_rate_that_is_asked_for(detector, parts, images):
@@ -278,11 +304,16 @@ def test_selective_risk_by_hand():
     real["score"] = [*np.linspace(0.1, 0.5, 19), 0.2, 0.3, 0.9, 0.8]  # two of four false alarms
     new = pd.DataFrame({"generator": "new", "label": 1, "split": "test", "score": [0.9, 0.1, 0.7, 0.2]})  # two found
     rows = pd.concat([real, new], ignore_index=True).assign(train_on="old", seed=0, answered=True)
-    rows.loc[[21, 24], "answered"] = False  # one false alarm and one that was missed
-    table = selective_risk(rows).iloc[0]
-    assert table.generator == "new" and table.coverage == 0.75
-    assert table.error == 0.5 and table.false_positives == 0.5
-    assert table.error_answered == pytest.approx(1 / 3) and table.false_positives_answered == pytest.approx(1 / 3)
+    rows.loc[[21, 24, 25], "answered"] = False  # one false alarm, one that was missed and one that was found
+    assert selective_risk(rows).iloc[0, 3:].isna().all()  # of four pictures there is no number
+    many = pd.concat([rows, *[rows[rows["split"] == "test"]] * 9], ignore_index=True)
+    table = selective_risk(many).iloc[0]
+    assert table.generator == "new"
+    assert (table.real_coverage, table.real_error, table.real_error_answered) == (0.75, 0.5, pytest.approx(1 / 3))
+    assert (table.generated_coverage, table.generated_error, table.generated_error_answered) == (0.5, 0.5, 0.5)
+    fewer = many.assign(answered=many["answered"] & (many["label"] == 0))  # none of the generated ones is answered
+    table = selective_risk(fewer).iloc[0]
+    assert table.generated_coverage == 0 and np.isnan(table.generated_error_answered)
 
 
 def test_a_picture_is_upright_whether_its_file_is_given_or_opened(parts, tmp_path):

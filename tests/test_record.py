@@ -106,6 +106,47 @@ def test_a_folder_can_be_looked_at_without_being_a_notebook(results):
     assert contents(results) == before
 
 
+@pytest.mark.parametrize("name", ["NA", "1", "null", "nan"])
+def test_generators_are_called_as_the_card_calls_them(results, values, name):
+    run = start(results, "04_cross_generator", values)
+    keys = {"track": "aligned", "arm": "item", "train_on": name, "seed": 0}
+    run.write("heads.csv", pd.DataFrame([keys | {"temperature": 2.0, "threshold": None}]))
+    run.write("predictions.parquet", pd.DataFrame([keys | {"generator": name, "score": 0.5}]))
+    assert run.read("heads.csv").train_on.tolist() == [name] and run.read("heads.csv").threshold.isna().all()
+    assert run.predictions()[["train_on", "temperature"]].values.tolist() == [[name, 2.0]]
+
+
+def test_what_cannot_be_trained_on_is_said(results, values):
+    run = start(results, "03_train", values)
+    with pytest.raises(ValueError, match="unknown generator to train on 'smoth'; expected one of smooth, noisy"):
+        run.trained_on(["smoth"])
+    with pytest.raises(
+        ValueError, match="nothing to train on: real has 12 pictures to train on and 2 .*; 20 are needed"
+    ):
+        run.trained_on()
+    more = [run.files.assign(pixel_hash=run.files.pixel_hash + str(copy)) for copy in range(10)]
+    run.files = pd.concat(more, ignore_index=True)
+    assert run.trained_on() == ["smooth", "noisy"] and run.trained_on(["noisy"]) == ["noisy"]
+    run.files = run.files.assign(split=run.files.split.where(run.files.generator != "noisy", "test"))
+    assert run.trained_on() == ["smooth"]
+
+
+def test_a_detector_names_only_what_it_was_trained_on(results, values):
+    run = start(results, "04_cross_generator", values)
+    assert run.train_detector()[0].facts["made_of"]["trained on"] == "real pictures, smooth, noisy"
+    run.files = run.files.assign(split=run.files.split.where(run.files.generator != "noisy", "test"))
+    detector, judged = run.train_detector()
+    assert detector.facts["made_of"]["trained on"] == "real pictures, smooth"
+    assert "noisy" in set(judged.generator)
+
+
+def test_a_run_without_item_has_nothing_to_compare(results, values):
+    values = values | {"arms": ["image"]}
+    make(results, values, "03_train")
+    with pytest.raises(RecordError, match="trained no arm item, .* run it again with item among arms"):
+        start(results, "04_cross_generator", values).predictions()
+
+
 @pytest.mark.parametrize("tables", [["other/item.csv"], ["a/npr.csv", "b/npr.csv"], ["texture.csv"], ["npr"], [None]])
 def test_two_detectors_never_share_a_name(results, tables):
     run = Run(results)

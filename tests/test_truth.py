@@ -1,8 +1,10 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from itemkit.data.load import load_images, read_card
-from itemkit.evaluation.truth import intersection_over_union, share_of
+from itemkit.evaluation.truth import correctness, intersection_over_union, share_of
+from itemkit.pipeline import true_captions
 
 
 def test_shares_by_hand():
@@ -36,6 +38,21 @@ def test_truth_is_given_only_to_those_who_ask():
     assert real["true_caption"] == generated["true_caption"] == "a green ball in the snow"
     assert real["true_objects"] == ["green ball"] and len(real["true_boxes"][0]) == 4
     assert generated["true_objects"] is None and generated["true_boxes"] is None
+
+
+def test_pictures_whose_truth_is_not_known_are_left_out(tiny_spacy, tmp_path):
+    pictures = pd.DataFrame({"image_id": list("abcd"), "generator": ["real", "real", "gan", "gan"]})
+    pictures = pictures.assign(content_id=["1", "2", "1", "2"], status="ok", reason="")
+    known = pictures.drop(columns="image_id").assign(true_caption=["a dog", None, "a dog", " "])
+    truths = true_captions(pictures, known, tiny_spacy, tmp_path)
+    assert truths["image_id"].tolist() == ["a", "c"] and truths["caption"].tolist() == ["a dog"] * 2
+    captions = pictures[["image_id"]].assign(phrases=[["dog"], ["cat"], ["cat"], ["dog"]])
+    truths = truths.assign(phrases=[["dog"], ["dog"]])
+    nothing = pd.DataFrame(columns=["image_id", "phrase", "x0", "y0", "x1", "y1"])
+    table = correctness(pictures, captions, truths, nothing, nothing)
+    assert table["nouns_named"].tolist() == [1, 0] and table["named_nouns_true"].tolist() == [1, 0]
+    alone = correctness(pictures, captions, truths[:1], nothing, nothing)
+    assert list(alone.index) == ["real", "gan"] and np.isnan(alone["nouns_named"]["gan"])
 
 
 def test_a_card_without_truth_has_none(tiny_card):

@@ -1,16 +1,17 @@
 """What it buys to keep silent: coverage and error of a detector that may answer "undecided"."""
 
-import numpy as np
 import pandas as pd
 
 from itemkit.evaluation.calibration import conformal_threshold
+from itemkit.evaluation.metrics import MINIMUM_ROWS
+
+KINDS = ("coverage", "error", "error_answered")
 
 
 def selective_risk(predictions: pd.DataFrame, false_positive_rate: float = 0.05) -> pd.DataFrame:
     """Coverage and error of each head on generators that it was not trained on, with and without silence.
 
-    A head calls generated what scores above the conformal threshold of its real validation pictures. Errors and coverage
-    are means over the two classes, so that neither counts for more because there are more pictures of it.
+    A head calls generated what scores above the conformal threshold of its real validation pictures.
 
     Args:
         predictions: a row for each picture of validation and test and each head: generator, label, split, train_on, seed,
@@ -18,9 +19,9 @@ def selective_risk(predictions: pd.DataFrame, false_positive_rate: float = 0.05)
         false_positive_rate: that the thresholds are chosen for, in (0, 1).
 
     Returns:
-        train_on, seed, generator; coverage, the share that is answered; error, of all pictures; error_answered, of those
-        that are answered, NaN where a class has none; and of the real pictures alone false_positives and
-        false_positives_answered.
+        train_on, seed, generator; and, each of the real pictures (real_coverage and so on) and of the generated ones:
+        coverage, the share that is answered; error, the share of all pictures that is called the other class; and
+        error_answered, of those that are answered. NaN where it would be of fewer than MINIMUM_ROWS pictures.
     """
     rows = []
     for (source, seed), head in predictions.groupby(["train_on", "seed"], sort=False):
@@ -31,10 +32,11 @@ def selective_risk(predictions: pd.DataFrame, false_positive_rate: float = 0.05)
         for generator in tested["generator"][tested["label"] == 1].unique():
             if generator != source:
                 classes = tested[tested["label"] == 0], tested[tested["generator"] == generator]
-                wrong = [one["wrong"].mean() for one in classes]
-                answered = [one.loc[one["answered"], "wrong"].mean() for one in classes]
-                coverage = np.mean([one["answered"].mean() for one in classes])
-                errors = np.mean(wrong), np.mean(answered), wrong[0], answered[0]
-                rows.append((source, seed, generator, coverage, *errors))
-    columns = ["coverage", "error", "error_answered", "false_positives", "false_positives_answered"]
+                shares = [
+                    one.mean() if len(one) >= MINIMUM_ROWS else float("nan")
+                    for pictures in classes
+                    for one in (pictures["answered"], pictures["wrong"], pictures.loc[pictures["answered"], "wrong"])
+                ]
+                rows.append((source, seed, generator, *shares))
+    columns = [f"{label}_{kind}" for label in ("real", "generated") for kind in KINDS]
     return pd.DataFrame(rows, columns=["train_on", "seed", "generator", *columns])

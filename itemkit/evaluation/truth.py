@@ -55,15 +55,16 @@ def correctness(
     Args:
         pictures: image_id, generator, content_id of the pictures to look at, in the order of the sources.
         captions: image_id, phrases: what the captioner said.
-        truths: image_id, phrases: what is true of them.
+        truths: image_id, phrases: what is true of those of which it is known.
         sought: image_id, phrase, x0, y0, x1, y1: what the detector found when asked for true phrases.
         places: the same, true, of the pictures of which it is known; a content's things are there in each of its pictures.
 
     Returns:
         A row for each source: nouns_named, the share of true nouns in the caption; named_nouns_true, the share of the
         caption's nouns that are true; things_found, the share of true things that the detector finds; boxes_right, the
-        share of true boxes of which it overlaps half or more, NaN where none is known.
+        share of true boxes of which it overlaps half or more. NaN where nothing is known of a source.
     """
+    sources, pictures = pictures["generator"].unique(), pictures[pictures["image_id"].isin(truths["image_id"])]
     wanted, given = (
         table.set_index("image_id")["phrases"].reindex(pictures["image_id"]) for table in (truths, captions)
     )
@@ -75,7 +76,7 @@ def correctness(
         [found.get(name, []) for name in pictures["image_id"]],
         [things.get(content, []) for content in pictures["content_id"]],
     )
-    table = right.groupby("generator").mean().reindex(pictures["generator"].unique()).rename_axis("generator")
+    table = right.groupby("generator").mean().reindex(sources).rename_axis("generator")
     seen = places.merge(sought, on=["image_id", "phrase"], how="left", suffixes=("_true", ""))
     overlap = intersection_over_union(
         seen[CORNERS].to_numpy(float), seen[[f"{name}_true" for name in CORNERS]].to_numpy(float)

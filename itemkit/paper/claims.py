@@ -3,6 +3,8 @@
 import pandas as pd
 from scipy.stats import binomtest
 
+from itemkit.evaluation.metrics import MINIMUM_ROWS
+
 TITLES = {
     "average_precision": "average precision",
     "roc_auc": "ROC AUC",
@@ -64,9 +66,13 @@ def pictures(files: pd.DataFrame, counts: pd.DataFrame) -> str:
 def files(files: pd.DataFrame) -> str:
     """Of 00_files: whether the format alone tells real from generated."""
     readable = files[files["status"] == "ok"]
-    real, generated = (" and ".join(sorted(set(readable["format"][readable["label"] == label]))) for label in (0, 1))
-    tells = "tells nothing." if real == generated else "tells them apart, and its traces stay in the pixels."
-    return f"Real pictures are {real} files, generated ones {generated}: the format alone {tells}"
+    shares = [readable["format"][readable["label"] == label].value_counts(normalize=True) for label in (0, 1)]
+    real, generated = (" and ".join(sorted(own.index)) for own in shares)
+    right = (
+        0.5 + shares[0].sub(shares[1], fill_value=0).abs().sum() / 4
+    )  # of the best guess, both classes weighing the same
+    tells = "tells nothing" if right < 0.505 else f"tells {right:.0%} of them right, and its traces stay in the pixels"
+    return f"Real pictures are {real} files, generated ones {generated}: the format alone {tells}."
 
 
 def leaks(leaks: pd.DataFrame, folds: int, suspect: float, leak: float) -> str:
@@ -83,7 +89,7 @@ def leaks(leaks: pd.DataFrame, folds: int, suspect: float, leak: float) -> str:
             f" With verdict texture, files are alike in all but their bytes; these reach {texture.min():.2f} to "
             f"{texture.max():.2f}, by what the picture shows and not by how its file was made."
         )
-    return f"{claim} ROC AUC without a look at pixels, mean of {folds} folds; suspect from {suspect}, leak from {leak}."
+    return f"{claim} ROC AUC without a look at pixels, mean of at most {folds} folds; suspect from {suspect}, leak from {leak}."
 
 
 def copies(copies: pd.DataFrame, distance: int, contradictions: pd.DataFrame) -> str:
@@ -133,30 +139,37 @@ def fit(track: str) -> str:
 
 def truth(correct: pd.DataFrame) -> str:
     """Of 02_truth: how often captioner and detector are right, on real pictures and on generated ones."""
-    real, others = correct.loc["real"], correct.drop(index="real").mean()
-    worst = correct["nouns_named"].drop(index="real").idxmin()
+    known = correct.dropna(subset="nouns_named")
+    others = known.drop(index="real", errors="ignore")
+    if "real" not in known.index or others.empty:
+        told = f"The card names true captions of {_listed(list(known.index))} alone, so that nothing can be compared"
+    else:
+        worst = others["nouns_named"].idxmin()
+        told = (
+            f"The captioner names {known.nouns_named['real']:.0%} of the nouns that are true of real pictures and "
+            f"{others.nouns_named.mean():.0%} of generated ones ({_words(worst)}: {others.nouns_named[worst]:.0%})"
+        )
+        found = known.things_found["real"], others.things_found.mean()
+        if not any(map(pd.isna, found)):
+            told += f"; of the things asked for, the detector finds {found[0]:.0%} and {found[1]:.0%}"
     return (
-        f"The captioner names {real.nouns_named:.0%} of the nouns that are true of real pictures and "
-        f"{others.nouns_named:.0%} of generated ones ({_words(worst)}: {correct.nouns_named[worst]:.0%}); of the things "
-        f"asked for, the detector finds {real.things_found:.0%} and {others.things_found:.0%}. nouns named: share of the "
-        "true nouns in the caption; named nouns true: share of the caption's nouns that are true; boxes right: overlap of "
-        "half or more, real pictures only."
+        f"{told}. nouns named: share of the true nouns in the caption; named nouns true: share of the caption's nouns that "
+        "are true; boxes right: overlap of half or more, real pictures only."
     )
 
 
 def sign(signs: pd.DataFrame, track: str) -> str:
     """Of 02_sign: for how many generators pictures fit their words worse or better than real ones, and whose fault it is."""
-    rows = signs[signs["track"] == track]
+    rows = signs[signs["track"] == track].dropna(subset="value")
     usual = rows[rows["words"] == "of the captioner"]
-    total = usual["generator"].nunique()
     levels = [
         f"{level}, generated pictures fit their words worse than real ones (as ITEM says) for {sum(own.low > 0.5)} of "
-        f"{total} generators and better (as SARE says) for {sum(own.high < 0.5)}"
+        f"{len(own)} generators and better (as SARE says) for {sum(own.high < 0.5)}"
         for level, own in usual.groupby("level")
     ]
     means = rows.groupby(["level", "words"], sort=False)["value"].mean()
-    cause = "The card names no true captions, so wrong words cannot be told from wrong pictures."
-    if ("local", "true") in means.index:
+    cause = "The card does not name true captions of both, so wrong words cannot be told from wrong pictures."
+    if {("global", "true"), ("local", "true")} <= set(means.index):
         changes = [
             f"from {means[level, 'of the captioner']:.3f} to {means[level, 'true']:.3f} ({level})"
             for level in ("global", "local")
@@ -199,7 +212,11 @@ def matrix(cells: pd.DataFrame, title: str, track: str, seeds: int) -> str:
         cells.assign(seen=cells["train_on"] == cells["generator"]).groupby(["arm", "seen"], sort=False)["mean"].mean()
     )
     means = means.unstack().reindex(columns=[True, False])
-    told = "; ".join(f"{arm} {row[True]:.2f} on the diagonal, {row[False]:.2f} off it" for arm, row in means.iterrows())
+    means.columns = ["on the diagonal", "off it"]
+    told = "; ".join(
+        f"{arm} {', '.join(f'{value:.2f} {place}' for place, value in row.dropna().items())}"
+        for arm, row in means.dropna(how="all").iterrows()
+    )
     return f"100 x {title} on {track} files, mean over {seeds} seeds. Means: {told}."
 
 
@@ -289,12 +306,15 @@ def calibration(table: pd.DataFrame, track: str) -> str:
 def selective(table: pd.DataFrame, track: str) -> str:
     """Of 04_selective: what it buys, on generators that a head does not know, that a detector may say "undecided"."""
     mean = table.mean()
-    return (
-        f"Item, {track} files, generators that a head was not trained on, thresholds for 5 % false positives. Where a picture "
-        "without objects, or one unlike the training pictures, is called undecided, "
-        f"{mean.coverage:.0%} are answered, and of these {mean.error_answered:.1%} wrongly, instead of {mean.error:.1%} of all; "
-        f"of real pictures {mean.false_positives_answered:.1%} instead of {mean.false_positives:.1%}."
-    )
+    begins = f"Item, {track} files, generators that a head was not trained on, thresholds for 5 % false positives."
+    if mean.isna().any():
+        return f"{begins} Too few pictures to say what silence buys."
+    told = [
+        f"of {label} pictures {mean[f'{label}_coverage']:.0%} are answered, {mean[f'{label}_error_answered']:.1%} of them "
+        f"wrongly, instead of {mean[f'{label}_error']:.1%} of all"
+        for label in ("real", "generated")
+    ]
+    return f"{begins} A picture without objects, or one unlike the training pictures, is called undecided: {'; '.join(told)}."
 
 
 def detector(answers: pd.DataFrame, real: int) -> str:
@@ -302,10 +322,12 @@ def detector(answers: pd.DataFrame, real: int) -> str:
     if "real" not in answers.index:
         return "The detector of this run, on test pictures; it has no real ones to measure false positives on."
     share, others = answers["above_threshold"]["real"], answers.drop(index="real")
+    if real < MINIMUM_ROWS:
+        return f"The detector of this run, on test pictures; of {real} real ones no false positive rate can be told."
     low, high = binomtest(round(share * real), real).proportion_ci(method="wilson")
     found, silent = others["called_generated"], others["undecided"]
     return (
-        "One head of item, trained on all generators of the card, on test pictures. Its threshold is to be passed by 5 % of "
+        "One head of item, trained on all generators that have pictures to train on, on test pictures. Its threshold is to be passed by 5 % of "
         f"real pictures, and {share:.1%} of {real} pass it (95 % interval {low:.1%} to {high:.1%}). It calls "
         f"{found.min():.0%} to {found.max():.0%} of a generator's pictures generated, and {silent.min():.0%} to "
         f"{silent.max():.0%} undecided."
@@ -316,7 +338,7 @@ def reliability(table: pd.DataFrame) -> str:
     """Of 04_reliability."""
     row = table.reindex(["item"]).iloc[0]
     return (
-        "Reliability of item, real and generated pictures weighing the same. Expected calibration error "
+        "Reliability of item, real pictures against each generator in turn. Expected calibration error "
         f"{row.seen_before:.3f} before and {row.seen_after:.3f} after scaling on the generator trained on, "
         f"{row.unseen_before:.3f} and {row.unseen_after:.3f} on the others: above the line a head says real too often, below "
         "it generated."
@@ -326,6 +348,8 @@ def reliability(table: pd.DataFrame) -> str:
 def ablations(choices: pd.DataFrame) -> str:
     """Of 05_ablations: the best and the worst change to the default."""
     changed = choices[choices["difference"].abs() > 1e-9]
+    if changed.empty:
+        return "No change to the default changes the ROC AUC on validation rows of generators not trained on."
     usual = (choices["mean"] - choices["difference"]).mean()
     told = [
         f"{_words(row.choice)} {_words(row.value)} ({row.difference:+.3f})"
@@ -392,6 +416,11 @@ def networks(kept: pd.DataFrame) -> str:
 def chosen(rows: pd.DataFrame) -> str:
     """Of 07_chosen."""
     real, others = rows["score"][rows["label"] == 0].mean(), rows["score"][rows["label"] == 1]
+    if pd.isna(real) or others.empty:
+        return (
+            f"A picture of {_words(rows['generator'].iloc[0])}: no content of this data set is shown by real and generated "
+            "pictures. The number is the score of being generated; boxes and nouns have the colour of their misalignment."
+        )
     return (
         f"One content by every source, with the score of being generated: {real:.2f} for the real one, {others.min():.2f} to "
         f"{others.max():.2f} for the others. Boxes and nouns have the colour of their misalignment; a grey noun was not found."
@@ -409,11 +438,14 @@ def extremes(rows: pd.DataFrame) -> str:
 
 def mistakes(explained: pd.DataFrame) -> str:
     """Of 07_mistakes: how many pictures of each class are called the other one."""
-    real, generated = (explained["called"][explained["label"] == label] for label in (0, 1))
+    known = explained.dropna(subset="called")
+    real, generated = (known["called"][known["label"] == label] for label in (0, 1))
+    lost = len(explained) - len(known)
+    silent = f" {lost} pictures have no score: every head was trained on their generator." if lost else ""
     return (
         f"At 0.5, {real.eq('generated').mean():.0%} of the real pictures are called generated and "
-        f"{generated.eq('real').mean():.0%} of the generated ones real, by heads that never saw the generator; the surest "
-        "of each kind. The number is the score of being generated."
+        f"{generated.eq('real').mean():.0%} of the generated ones real, by the mean score of all heads that never saw the "
+        f"generator; the surest of each kind. The number is that score.{silent}"
     )
 
 

@@ -168,14 +168,14 @@ def plot_intervals(frame: pd.DataFrame, y: str, group: str | None = None, axes: 
 
 
 def plot_risk(risk: pd.DataFrame) -> Figure:
-    """The error with and without silence: a line for each generator, mean and range over heads.
+    """What is missed of generated pictures, with and without silence: a line for each generator, mean and range over heads.
 
     Args:
-        risk: generator, coverage, error, error_answered of each head, as abstention.selective_risk returns them.
+        risk: of each head, as abstention.selective_risk returns it.
     """
-    answered = risk.groupby("generator")["coverage"].mean().map(" ({:.0%} answered)".format)
+    answered = risk.groupby("generator")["generated_coverage"].mean().map(" ({:.0%} answered)".format)
     risk = risk.assign(source=risk["generator"] + risk["generator"].map(answered))
-    kinds = {"every picture": "error", "those that are answered": "error_answered"}
+    kinds = {"every picture": "generated_error", "those that are answered": "generated_error_answered"}
     spread = pd.concat(
         [
             risk.groupby("source", sort=False)[column].agg(value="mean", low="min", high="max").assign(of=kind)
@@ -184,7 +184,9 @@ def plot_risk(risk: pd.DataFrame) -> Figure:
     )
     figure, axes = pyplot.subplots(figsize=(0.7 * PAGE, 0.34 * risk["source"].nunique() + 0.8))
     plot_intervals(spread.reset_index(), "source", "of", axes)
-    axes.set_xlabel("error at a threshold for 5 % false positives\n(mean and range over heads that have not seen it)")
+    axes.set_xlabel(
+        "share called real at a threshold for 5 % false positives\n(mean and range over heads that have not seen it)"
+    )
     return figure
 
 

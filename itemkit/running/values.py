@@ -19,7 +19,7 @@ CHOICES = {
     "distance": DISTANCES,
     "pool": POOLS,
     "fuse": FUSIONS,
-    "metric": METRICS,
+    "metric": METRICS[:-1],  # of more is better; a calibration error is none
 }
 LISTS = {  # of what is known
     "tracks": ("aligned", "raw"),
@@ -73,6 +73,8 @@ def check_value(name: str, value: object) -> None:
         _check_list(name, value)
     if name in LISTS:
         check_names(f"{name}:", value, LISTS[name])
+    if name == "arms" and "item" not in value:
+        raise ValueError("arms lacks item, which is what all others are compared with; add it")
     if name in NUMBERS and not (_is_whole(value) and value >= NUMBERS[name]):
         null = ", or null" if name in OPTIONAL else ""
         raise ValueError(f"{name} is {value!r}; expected a whole number from {NUMBERS[name]} on{null}")
