@@ -3,8 +3,6 @@
 import pandas as pd
 from scipy.stats import binomtest
 
-from itemkit.evaluation.metrics import MINIMUM_ROWS
-
 TITLES = {
     "average_precision": "average precision",
     "roc_auc": "ROC AUC",
@@ -319,11 +317,9 @@ def selective(table: pd.DataFrame, track: str) -> str:
 
 def detector(answers: pd.DataFrame, real: int) -> str:
     """Of 04_detector: the false positive rate that was asked for and the one that was measured."""
-    if "real" not in answers.index:
+    if not real:
         return "The detector of this run, on test pictures; it has no real ones to measure false positives on."
     share, others = answers["above_threshold"]["real"], answers.drop(index="real")
-    if real < MINIMUM_ROWS:
-        return f"The detector of this run, on test pictures; of {real} real ones no false positive rate can be told."
     low, high = binomtest(round(share * real), real).proportion_ci(method="wilson")
     found, silent = others["called_generated"], others["undecided"]
     return (
