@@ -5,6 +5,7 @@ import os
 import shutil
 import struct
 import warnings
+import zipfile
 from pathlib import Path
 
 import datasets
@@ -106,6 +107,42 @@ def test_linked_folders_count_and_a_circle_ends(tmp_path):
     assert set(load_images(read_card(card))["image_id"]) == {image_id(png(seed)) for seed in (1, 2, 3)}
 
 
+def test_a_folder_that_is_there_twice_counts_once_and_is_told(tmp_path):
+    card = folder_card(tmp_path / "a", {"real/cats/k.png": png(1), "sdxl/k.png": png(2)})
+    (card / "real" / "felines").symlink_to("cats")
+    with pytest.warns(UserWarning, match="real/felines is .*real/cats once more, by a link; its files count once"):
+        assert len(load_images(read_card(card))) == 2
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    card = folder_card(tmp_path / "a", {"real/k.png": png(1), "real/shut/l.png": png(3), "sdxl/k.png": png(2)})
+    scan = os.scandir
+
+    def refused(place):
+        if os.fspath(place).endswith("shut"):
+            raise PermissionError(13, "Permission denied", place)
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", refused)  # the tests may run as root, who may read everything
+    with pytest.raises(
+        ValueError, match="real/shut cannot be read \\(Permission denied\\); make it readable, or move it away"
+    ):
+        load_images(read_card(card))
+
+
+def test_a_picture_behind_a_linked_folder_that_has_changed_is_read_again(tmp_path):
+    card, far = tmp_path / "a", tmp_path / "far"
+    for folder in (card, far):
+        folder.mkdir()
+    for name, seed in (("0.png", 0), ("1.png", 1)):
+        (far / name).write_bytes(png(seed))
+    (card / "near").symlink_to(far)
+    long_card(card, rows("near/0.png", "near/1.png"))
+    assert load_images(read_card(card))["image_id"][0] == image_id(png(0))
+    (far / "0.png").write_bytes(png(9))
+    assert load_images(read_card(card))["image_id"][0] == image_id(png(9))
+
+
 def test_equal_names_in_folders_of_one_source_are_other_contents(tmp_path):
     names = [
         f"{kind}/{thing}/{number}.png" for kind in ("real", "sdxl") for thing in ("cat", "dog") for number in range(3)
@@ -155,6 +192,13 @@ def test_an_empty_folder_of_a_source_is_named(tmp_path):
         ("file_name,content_id\nreal/k.png,\u00e9\n", "is no table in UTF-8"),
         ("", "is no table in UTF-8, separated by commas"),
         ("file_name,split\nreal/k.png,dev\n", "unknown split of .*metadata.csv: 'dev'"),
+        ("file_name, split\nreal/k.png,dev\n", "unknown split of .*metadata.csv: 'dev'"),
+        (
+            "file_name,Split\nreal/k.png,test\n",
+            "has a column 'Split'; if it is split, write it so, else call it otherwise",
+        ),
+        ("File Name,split\nreal/k.png,test\n", "has a column 'File Name'; if it is file_name, write it so"),
+        ("file_name,content ids\nreal/k.png,7\n", "has a column 'content ids'; if it is content_id, write it so"),
     ],
 )
 def test_what_is_wrong_with_metadata_is_said_with_its_line(tmp_path, text, message):
@@ -201,6 +245,73 @@ def test_empty_content_ids_are_named(tmp_path):
     card = long_card(tmp_path / "a", rows(png(0), png(1), content_id=["a", None]))
     with pytest.raises(
         ValueError, match="column 'content_id' is empty in 1 rows, first in row 2; fill it, or take content_id"
+    ):
+        load_images(read_card(card))
+    card = long_card(tmp_path / "b", rows(png(0), png(1), content_id=[" ", ""]))
+    with pytest.raises(ValueError, match="column 'content_id' is empty in 2 rows, first in row 1"):
+        load_images(read_card(card))
+    card = long_card(tmp_path / "c", rows(png(0), png(1), generator=[None, "sdxl"]))
+    with pytest.raises(
+        ValueError, match="column 'generator' is empty in 1 rows, .*; fill it, or give a column `label`"
+    ):
+        load_images(read_card(card))
+
+
+def test_pictures_that_no_table_names_are_told(tmp_path):
+    card = folder_card(tmp_path / "a", {"p/0.png": png(0), "p/1.png": png(1), "p/2.png": png(2), "notes.txt": b"none"})
+    long_card(card, rows("p/0.png", "p/1.png"))
+    with pytest.warns(
+        UserWarning, match="1 pictures in .*a are in none of its tables and are left out; the first is p/2.png"
+    ):
+        assert len(load_images(read_card(card))) == 2
+
+
+@pytest.mark.parametrize("values", [[0, 2], ["0", "2"], datasets.ClassLabel(names=["0", "1", "2"])])
+def test_splits_may_be_numbers(tmp_path, values):
+    feature = values if isinstance(values, datasets.ClassLabel) else None
+    table = rows(png(0), png(1), label=[0, 2] if feature else values)
+    columns = "{image: image, generator: generator, content_id: generator, split: label}"
+    card = long_card(tmp_path / "a", table, columns, '  splits: {train: "0", validation: "1", test: "2"}\n', feature)
+    assert load_images(read_card(card))["split"][:] == ["train", "test"]
+    card = long_card(tmp_path / "b", table, columns, "", feature)
+    with pytest.raises(ValueError, match="unknown split of card b: '0'; expected one of train, validation, test"):
+        load_images(read_card(card))
+
+
+def test_one_column_may_say_two_things(tmp_path):
+    columns = "{image: image, generator: generator, label: generator}"
+    card = long_card(tmp_path / "a", rows(png(0), png(1)), columns, "  labels: [real, sdxl]\n")
+    assert load_images(read_card(card))["label"][:] == [0, 1]
+    card = long_card(tmp_path / "b", rows(png(0), png(1)), columns)
+    with pytest.raises(ValueError, match="card b: a row has label 'real'; expected 0 \\(real\\) or 1"):
+        load_images(read_card(card))
+
+
+@pytest.mark.parametrize("label", [[[0], [1]], [{"is": 0}, {"is": 1}]])
+def test_a_column_of_lists_or_members_is_named(tmp_path, label):
+    table = rows(png(0), png(1), label=label)
+    card = long_card(tmp_path / "a", table, "{image: image, generator: generator, label: label}")
+    with pytest.raises(ValueError, match="card a: column 'label' holds .*; expected a text or a number in each row"):
+        load_images(read_card(card))
+
+
+def test_files_that_the_library_cannot_read_are_named_with_a_remedy(tmp_path):
+    card = long_card(tmp_path / "a", rows(png(0), png(1)))
+    (card / "data.parquet").unlink()
+    with pytest.raises(ValueError, match="card a: .* cannot be read .*; correct `configs` of its README.md, or put"):
+        load_images(read_card(card))
+    said = (card / "README.md").read_text()
+    (card / "README.md").write_text(said.replace("*.parquet", "*.csv"))
+    (card / "data.csv").write_bytes("image,generator,content_id\na.png,real,caf\u00e9\n".encode("latin-1"))
+    with pytest.raises(ValueError, match="card a: .* cannot be read .*; save its tables as UTF-8"):
+        load_images(read_card(card))
+    (card / "data.csv").unlink()
+    (card / "README.md").write_text(said.replace('configs:\n- config_name: default\n  data_files: "*.parquet"\n', ""))
+    with zipfile.ZipFile(card / "pictures.zip", "w") as archive:
+        for name in ("real/0.png", "sdxl/0.png"):
+            archive.writestr(name, png(0))
+    with pytest.raises(
+        ValueError, match="card a: .* cannot be read .*; remove a file that is cut short, unpack archives"
     ):
         load_images(read_card(card))
 
@@ -323,6 +434,20 @@ def test_exif_that_is_no_exif_is_passed_over(exif):
         ("pictures: many\n\tof them", "cannot be read"),
         ("gigabytes: [1]", "itemkit.gigabytes is \\[1\\]; expected a int or float or str"),
         ("video: 1", "itemkit.video is 1; expected a bool"),
+        ("real: false", "itemkit.real is False; expected a str or int or null, in quotes if it is a text"),
+        ("labels: [0, 0]", "0 stands there twice as label; each says one thing only"),
+        ("splits: {validation: dev, test: dev}", "'dev' stands there twice as value of splits"),
+        ("generators: [{name: sdxl}, {name: sdxl, value: x}]", "'sdxl' stands there twice as name of a generator"),
+        (
+            "generators: [{name: sdxl}, {name: b, value: sdxl}]",
+            "'sdxl' stands there twice as value of a generator, or of `real`",
+        ),
+        ("generators: [{name: sdxl, value: real}]", "'real' stands there twice as value of a generator, or of `real`"),
+        ("generators: [{name: real, value: x}]", "a generator is called 'real', as rows and columns of the tables are"),
+        (
+            "generators: [{name: mean}]",
+            "a generator is called 'mean', as rows and columns of the tables are; call it otherwise",
+        ),
     ],
 )
 def test_an_entry_of_another_kind_is_named(tmp_path, line, message):

@@ -33,6 +33,7 @@ KINDS = {  # of the entries of a card
     "unverified": (list,),
 }
 NAME = r"[^\s=+\-@./\\<>\[\]|`\x00-\x1f\x7f][^/\\<>\[\]|`\x00-\x1f\x7f]{0,99}"  # of a generator
+TAKEN = ("real", "elsewhere", "mean", "std", "minimum")  # by other rows and columns of the tables
 UNKNOWN = "unknown"  # what a card says where nobody has looked; the loader then says so, too
 
 
@@ -161,7 +162,8 @@ def _check_kinds(file: Path, block: dict) -> None:
     for name, kinds in KINDS.items():
         if name in block and (not isinstance(block[name], kinds) or isinstance(block[name], bool) > (bool in kinds)):
             expected = " or ".join(kind.__name__ for kind in kinds).replace("NoneType", "null")
-            raise ValueError(f"card {file}: itemkit.{name} is {block[name]!r}; expected a {expected}")
+            quoted = ", in quotes if it is a text" if isinstance(block[name], bool) and str in kinds else ""
+            raise ValueError(f"card {file}: itemkit.{name} is {block[name]!r}; expected a {expected}{quoted}")
     for name in ("pictures", "gigabytes"):
         if isinstance(block.get(name), str) and block[name] != UNKNOWN:
             raise ValueError(f"card {file}: itemkit.{name} is {block[name]!r}; expected a number, or {UNKNOWN!r}")
@@ -180,6 +182,18 @@ def _check_kinds(file: Path, block: dict) -> None:
             f"card {file}: a generator is called {odd[0]!r}; its name becomes one of folders and of rows: expected it to begin "
             "with none of = + - @ . and to hold no / \\ < > [ ] | ` or control characters (`value` may say what the data call it)"
         )
+    if taken := [name for name in names if name in TAKEN]:
+        raise ValueError(
+            f"card {file}: a generator is called {taken[0]!r}, as rows and columns of the tables are; call it otherwise (`value` "
+            "may say what the data call it)"
+        )
+    said = [one.get("value", one.get("name")) for one in block.get("generators") or ()]
+    said += [block.get("real", "real")] * (block.get("real", "real") is not None)
+    lists = {"name of a generator": names, "value of a generator, or of `real`": said, "label": block.get("labels", [])}
+    lists["value of splits"] = list((block.get("splits") or {}).values())
+    for kind, ours in lists.items():
+        if twice := [one for place, one in enumerate(ours) if one in ours[:place]]:
+            raise ValueError(f"card {file}: {twice[0]!r} stands there twice as {kind}; each says one thing only")
     entries = [(name, *pair) for name in ("columns", "splits") for pair in (block.get(name) or {}).items()]
     if odd := [one for one in entries if not isinstance(one[2], str)]:
         name, ours, theirs = odd[0]

@@ -2,7 +2,9 @@
 
 import glob
 import os
+import re
 import unicodedata
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from hashlib import sha256
@@ -10,6 +12,8 @@ from pathlib import Path
 
 import datasets
 import pandas as pd
+import pyarrow.compute as pc
+from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 from pyarrow import ArrowInvalid
 
 from itemkit.data.cards import SPLITS, TRUTH_COLUMNS, Card
@@ -66,11 +70,16 @@ def _damage_named(where: str) -> Iterator[None]:
         yield
     except (datasets.exceptions.DatasetsError, ArrowInvalid) as error:
         cause = error.__cause__ or error
-        if type(cause) in (ValueError, HubError):  # our own, from inside a stream
+        if isinstance(cause, HubError) or str(cause).startswith("card "):  # our own, from inside a stream
             raise cause from None
-        raise ValueError(
-            f"{where} cannot be read ({cause}); if a file is cut short, remove it and run again"
-        ) from error
+        remedy = (
+            "remove a file that is cut short, unpack archives, or say in `configs` of its README.md what is to be read"
+        )
+        if isinstance(cause, UnicodeDecodeError):
+            remedy = "save its tables as UTF-8"
+        if isinstance(error, datasets.exceptions.DataFilesNotFoundError):
+            remedy = "correct `configs` of its README.md, or put the files there"
+        raise ValueError(f"{where} cannot be read ({cause}); {remedy}") from error
 
 
 def _read_stream(card: Card, generators: list[str], limit: int) -> Rows:
@@ -105,7 +114,7 @@ def kept(images: datasets.Dataset) -> datasets.Dataset:
 
 def _sizes_and_times(card: Card) -> str:
     """What changes when a file of a local data set does; one of the hub is pinned."""
-    files = sorted(file for file in card.folder.rglob("*") if file.is_file()) if card.is_local else []
+    files = data_files(card.folder) if card.is_local else []
     return repr([(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files])
 
 
@@ -144,13 +153,33 @@ def _read_tables(card: Card) -> Rows:
     parts = _loaded(card, str(folder), cache_dir=str(cache))
     read, splits = _read_wide if card.layout == "wide" else _read_long, part_splits(card, list(parts))
     rows = [one for name, part in parts.items() for one in read(card, kept(part), splits.get(name), folder)]
-    images, facts = zip(*rows, strict=True)
-    return datasets.concatenate_datasets(images), pd.concat(facts, ignore_index=True)
+    parts, facts = zip(*rows, strict=True)
+    images = datasets.concatenate_datasets(parts)
+    if card.is_local:
+        _warn_of_files_left_out(card, images)
+    return images, pd.concat(facts, ignore_index=True)
+
+
+def _warn_of_files_left_out(card: Card, images: datasets.Dataset) -> None:
+    """Tell of pictures that lie in a data set's folder and are in none of its tables, where these name files."""
+    named = set()
+    for chunk in images.data.column("image").chunks:  # not a byte of a picture is read
+        paths = pc.struct_field(chunk, "path").filter(pc.is_null(pc.struct_field(chunk, "bytes"))).to_pylist()
+        named.update(os.path.realpath(path) for path in paths if path)
+    if not named:
+        return
+    pictures = [file for file in picture_files(card.folder) if file.suffix.lower() in ImageFolder.EXTENSIONS]
+    if left := [file for file in pictures if os.path.realpath(file) not in named]:
+        warnings.warn(
+            f"card {card.name}: {len(left)} pictures in {card.folder} are in none of its tables and are left out; the first is "
+            f"{left[0].relative_to(card.folder)}",
+            stacklevel=2,
+        )
 
 
 def _linked(folder: Path, place: Path) -> Path:
     """A folder of links to the files of another one, in whose path the library would take brackets for a pattern."""
-    for file in (file for file in folder.rglob("*") if file.is_file()):
+    for file in data_files(folder):
         link = place / file.relative_to(folder)
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
@@ -212,13 +241,27 @@ def _read_folder(card: Card, generators: list[str]) -> Rows:
     return images, _labelled(facts)
 
 
+def data_files(folder: Path) -> list[Path]:
+    """The files of a data set: those that picture_files names, and the library's own hidden one."""
+    return [*picture_files(folder), *folder.glob(datasets.config.REPOYAML_FILENAME)]
+
+
 def picture_files(folder: Path) -> list[Path]:
-    """The files below a folder, in order, through links, without what systems and Jupyter hide beside pictures."""
-    found, seen = [], set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        folders[:] = [name for name in folders if name not in HIDDEN and not name.startswith(".") and real not in seen]
-        seen.add(real)
+    """The files below a folder, in order, through links, without what systems and Jupyter hide beside pictures.
+
+    A folder that is there twice, by a link, counts once, and is told of.
+
+    Raises:
+        ValueError: a folder that cannot be read, or a name that is no UTF-8.
+    """
+    found, seen = [], {os.path.realpath(folder): folder}
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=_unreadable):
+        inside = {name: Path(place, name) for name in sorted(folders) if name not in HIDDEN and name[0] != "."}
+        folders[:] = inside
+        for name, path in inside.items():
+            if (first := seen.setdefault(os.path.realpath(path), path)) != path:
+                warnings.warn(f"{path} is {first} once more, by a link; its files count once", stacklevel=2)
+                folders.remove(name)
         for name in names:
             if not name.startswith(".") and name not in HIDDEN:
                 try:
@@ -229,6 +272,10 @@ def picture_files(folder: Path) -> list[Path]:
                     ) from None
                 found.append(Path(place, name))
     return sorted(found)
+
+
+def _unreadable(error: OSError) -> None:
+    raise ValueError(f"folder {error.filename} cannot be read ({error.strerror}); make it readable, or move it away")
 
 
 def _name(path: Path) -> str:
@@ -244,6 +291,11 @@ def _read_metadata(path: Path, files: pd.Index, others: set[str]) -> pd.DataFram
         table = pd.read_csv(path, dtype=str, encoding="utf-8-sig")
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{path} is no table in UTF-8, separated by commas ({error})") from None
+    table.columns = table.columns.str.strip()
+    near = {re.sub("[^a-z]", "", name): name for name in ("file_name", *columns)}
+    for name in table:
+        if (meant := near.get(re.sub("[^a-z]", "", name.lower()).removesuffix("s"))) and meant != name:
+            raise ValueError(f"{path} has a column {name!r}; if it is {meant}, write it so, else call it otherwise")
     if "file_name" not in table:
         raise ValueError(f"{path} has no column file_name, separated by commas; its first line is {', '.join(table)!r}")
     named = (
@@ -294,22 +346,37 @@ def _identify(row: dict) -> dict:
 
 def _facts(card: Card, part: datasets.Dataset, images: datasets.Dataset, split: str | None) -> pd.DataFrame:
     """The columns of one part that are no images, under our names; `split` is what part_splits says of it."""
-    columns = {theirs: ours for ours, theirs in card.columns.items() if ours != "image"}
-    check_names(f"column of card {card.name}:", columns, part.column_names)
-    facts = part.select_columns(list(columns)).to_pandas().rename(columns=columns)
-    for name in ("content_id", "split", "label", *(["generator"] if "label" not in facts else [])):
-        if name in facts and (empty := facts[name].isna()).any():
+    columns = {ours: theirs for ours, theirs in card.columns.items() if ours != "image"}
+    check_names(f"column of card {card.name}:", columns.values(), part.column_names)
+    table = part.select_columns(list(dict.fromkeys(columns.values()))).to_pandas()
+    facts = pd.DataFrame({ours: table[theirs] for ours, theirs in columns.items()})
+    needed = ["content_id", "split", "label", *(["generator"] if "label" not in facts else [])]
+    for name in (name for name in ("content_id", "split", "label", "generator") if name in facts):
+        kind = part.features[columns[name]]
+        if type(kind) not in (datasets.Value, datasets.ClassLabel):
             raise ValueError(
-                f"card {card.name}: column {card.columns[name]!r} is empty in {empty.sum()} rows, first in row "
-                f"{int(empty.to_numpy().argmax()) + 1}; fill it, or take {name} out of the card's columns"
+                f"card {card.name}: column {columns[name]!r} holds {kind}; expected a text or a number in each row"
+            )
+        empty = facts[name].isna() | (facts[name].astype(str).str.strip() == "") & (name == "content_id")
+        if name in needed and empty.any():
+            instead = (
+                "give a column `label`, which tells"
+                if name == "generator"
+                else f"take {name} out of the card's columns"
+            )
+            raise ValueError(
+                f"card {card.name}: column {columns[name]!r} is empty in {empty.sum()} rows, first in row "
+                f"{int(empty.to_numpy().argmax()) + 1}; fill it, or {instead}"
             )
     contents = facts["content_id"].astype(str) if card.has_contents else identified(card, images)["image_id"][:]
     facts["content_id"] = contents
     if "split" not in facts:
         return facts.assign(split=[split_of(content, split) for content in facts["content_id"]])
     ours = {card.splits.get(name, name): name for name in SPLITS}
-    check_names(f"split of card {card.name}:", facts["split"].unique(), ours)
-    return facts.assign(split=facts["split"].map(ours))
+    told = getattr(part.features[columns["split"]], "names", None)  # of a ClassLabel
+    theirs = facts["split"].map(dict(enumerate(told)) if told else str)
+    check_names(f"split of card {card.name}:", theirs.unique(), ours)
+    return facts.assign(split=theirs.map(ours))
 
 
 def _labelled(facts: pd.DataFrame) -> pd.DataFrame:
