@@ -2,6 +2,8 @@
 
 import json
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +23,7 @@ from itemkit.network import (
     network_spec,
 )
 
+POSITIONS = 8  # texts are read at lengths that are multiples of it
 RESIZE_MODES = ("own", "squash", "longest", "shortest")
 WEIGHTS = (
     "open_clip_model.safetensors",
@@ -79,7 +82,34 @@ class ClipEncoder:
         if cut:
             message = f"{len(cut)} of {len(texts)} texts exceed the {tokenize.context_length} tokens of {self.name}"
             warnings.warn(f"{message} and lose their end; the first is {cut[0]!r}", stacklevel=2)
-        return self._encode(lambda batch: network.encode_text(tokenize(batch).to(self.device)), texts)
+        tokens = tokenize(texts)  # (N, context)
+        lengths, vectors = self._lengths(tokens), None
+        for length in sorted(set(lengths.tolist())):
+            own = np.flatnonzero(lengths == length)
+            with _positions(network, length):
+                found = self._encode(self._read, list(tokens[own, :length]))
+            vectors = np.empty((len(texts), found.shape[1]), np.float32) if vectors is None else vectors
+            vectors[own] = found
+        return vectors
+
+    def _read(self, batch: list):
+        import torch
+
+        return self._network[0].encode_text(torch.stack(batch).to(self.device))  # (B, D)
+
+    def _lengths(self, tokens) -> np.ndarray:
+        """How many positions each of N texts is given, (N,), of its tokens (N, context): few, where nothing reads on after its end.
+
+        It depends on the text alone, so that no vector depends on the texts beside it.
+        """
+        import open_clip
+
+        network, whole = self._network[0], tokens.shape[1]
+        causal = isinstance(network, open_clip.CLIP) and network.attn_mask is not None
+        if not causal or network.text_pool_type not in ("argmax", "eos"):
+            return np.full(len(tokens), whole)
+        ends = tokens if network.text_pool_type == "argmax" else (tokens == network.text_eos_id).int()
+        return np.minimum((ends.argmax(dim=1).numpy() // POSITIONS + 1) * POSITIONS, whole)
 
     def is_cut(self, texts: list[str]) -> list[bool]:
         """Return for each text whether it is longer than the network's context, and so loses its end."""
@@ -126,6 +156,22 @@ class ClipEncoder:
             )
         check_finite(self.name, network)
         return network.eval(), preprocess, open_clip.get_tokenizer(source)  # open_clip hands it over in train mode
+
+
+@contextmanager
+def _positions(network, length: int) -> Iterator[None]:
+    """Let a text tower with causal attention end after so many positions; what it says of them stays the same."""
+    from torch.nn import Parameter
+
+    if length == getattr(network, "context_length", length):
+        yield
+        return
+    places, mask = network.positional_embedding, network.attn_mask
+    network.positional_embedding, network.attn_mask = Parameter(places[:length], False), mask[:length, :length]
+    try:
+        yield
+    finally:
+        network.positional_embedding, network.attn_mask = places, mask
 
 
 def check_activation(name: str | Path, folder: Path) -> None:

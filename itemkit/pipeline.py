@@ -45,7 +45,7 @@ from itemkit.network import network_digest
 from itemkit.store import cached, digest
 
 SHARD = 1024  # images, or texts: what an interruption costs at most
-VERSION = {"version": 1}  # in every key: raise it when the code of a stage changes its numbers
+VERSION = {"version": 2}  # in every key: raise it when the code of a stage changes its numbers
 FACTS = {"version": 2}  # the same, of what is seen of files
 BOX = ["x0", "y0", "x1", "y1"]
 DECODERS = min(8, os.cpu_count() or 1)  # threads: Pillow lets others work while it decodes

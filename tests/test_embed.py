@@ -46,6 +46,39 @@ def test_batch_size_does_not_matter(encoder):
     np.testing.assert_allclose(encoder.texts(TEXTS), whole.texts(TEXTS), atol=1e-6)
 
 
+def lengths_read(encoder, texts, monkeypatch) -> tuple[np.ndarray, list[int]]:
+    network, lengths = encoder._network[0], []
+    read = network.encode_text
+
+    def watched(tokens, **options):
+        lengths.append(tokens.shape[1])
+        return read(tokens, **options)
+
+    monkeypatch.setattr(network, "encode_text", watched)
+    return encoder.texts(texts), lengths
+
+
+@pytest.mark.parametrize("pool", ["argmax", "eos"])
+def test_texts_are_read_no_further_than_they_need_and_say_the_same(tiny_clip, monkeypatch, pool):
+    encoder, texts = ClipEncoder(tiny_clip), ["boat", "a" * 75, "a red car next to a tree", "", "a" * 13, "a" * 14]
+    network, _, tokenize = encoder._network
+    places, mask = network.positional_embedding, network.attn_mask
+    network.text_pool_type, network.text_eos_id = pool, int(tokenize([""]).max())
+    whole = network.encode_text(tokenize(texts)).detach().numpy()
+    vectors, lengths = lengths_read(encoder, texts, monkeypatch)
+    assert lengths == [8, 16, 24, 77]
+    np.testing.assert_allclose(vectors, whole / np.linalg.norm(whole, axis=1, keepdims=True), atol=1e-6)
+    assert network.positional_embedding is places and network.attn_mask is mask
+
+
+@pytest.mark.parametrize("change", [{"text_pool_type": "last"}, {"attn_mask": None}])
+def test_texts_are_read_whole_where_what_follows_their_end_counts(tiny_clip, monkeypatch, change):
+    encoder = ClipEncoder(tiny_clip)
+    for name, value in change.items():
+        setattr(encoder._network[0], name, value)
+    assert lengths_read(encoder, ["boat", "a red car"], monkeypatch)[1] == [77]
+
+
 def test_a_text_that_is_cut_is_told(encoder):
     fits, cut = "a" * 75, "a" * 76  # a token for each letter, a start and an end: 77 positions
     assert encoder.is_cut([fits, cut, "", "car"]) == [False, True, False, False]
