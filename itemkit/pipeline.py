@@ -366,8 +366,8 @@ def _captions(shard: Dataset, captioner: Captioner) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["image_id", "caption", "status", "reason"])
 
 
-def _read(image: dict, name: str) -> tuple[bytes, str]:
-    """The bytes of a picture, or none and why; refuses those of another one than the name, their checksum, says."""
+def _read(image: dict, name: str) -> tuple[bytes, str, int]:
+    """The bytes of a picture, or none and why, and its pixels; refuses those of another one than the name, their checksum, says."""
     try:
         encoded, reason = encoded_bytes(image), ""
     except UnreadableImage as error:
@@ -380,7 +380,7 @@ def _read(image: dict, name: str) -> tuple[bytes, str]:
             f"picture {name} ({image['path'] or 'kept by the library datasets'}) is now {found}: its file has changed since "
             f"it was first read, or was damaged; run 00 again, and if that does not help, remove {HF_DATASETS_CACHE}"
         )
-    return encoded, reason
+    return encoded, reason, pixel_count(encoded)
 
 
 def _decode(encoded: bytes, reason: str) -> tuple[Image.Image | None, str]:
@@ -391,9 +391,10 @@ def _decode(encoded: bytes, reason: str) -> tuple[Image.Image | None, str]:
 
 
 def _phrases(texts: list[str], nouns: str | Path, phrase: str) -> pd.DataFrame:
+    distinct = list(dict.fromkeys(texts))
+    found = dict(zip(distinct, object_phrases(distinct, nouns, phrase), strict=True))
     # The word "whole" cannot name a part beside the whole image, and it is no object.
-    named = [[one for one in phrases if one != WHOLE] for phrases in object_phrases(texts, nouns, phrase)]
-    return pd.DataFrame({"phrases": named})
+    return pd.DataFrame({"phrases": [[one for one in found[text] if one != WHOLE] for text in texts]})
 
 
 def _boxes(shard: Dataset, wanted: dict[str, list[str]], locator: ObjectLocator) -> pd.DataFrame:
@@ -454,8 +455,8 @@ def _batches(shard: Dataset, size: int, threads: ThreadPoolExecutor) -> Iterator
     """Names of `size` pictures at a time and what `_read` says of them, or of fewer with more than PIXELS pixels."""
     for batch in shard.iter(size):
         names, read, pixels = [], [], 0
-        for name, one in zip(batch["image_id"], threads.map(_read, batch["image"], batch["image_id"]), strict=True):
-            more = pixel_count(one[0])
+        found = threads.map(_read, batch["image"], batch["image_id"])
+        for name, (*one, more) in zip(batch["image_id"], found, strict=True):
             if names and pixels + more > PIXELS:
                 yield names, read
                 names, read, pixels = [], [], 0
