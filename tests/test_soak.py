@@ -10,11 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import psutil
 import pytest
 from test_whole_run import ROOT, first, project, results  # noqa: F401 (fixtures)
+
+from itemkit.record import read_record
 
 pytestmark = pytest.mark.soak
 KILLS = 20
@@ -49,11 +52,14 @@ def copy_of(project: Path, place: Path, *profiles: str) -> Path:  # noqa: F811
 def test_killed_at_twenty_moments_a_run_ends_with_the_bytes_of_an_undisturbed_one(project, results, tmp_path):  # noqa: F811
     """The run or one of its kernels is killed, at random moments that move from the first notebook to the last."""
     copy, chance = copy_of(project, tmp_path / "killed"), random.Random(0)
+    notes = list(read_record(results)["steps"].values())
+    begun, ended = (datetime.fromisoformat(moment) for moment in (notes[0]["started"], notes[-1]["ended"]))
+    pause = max(1.5, (ended - begun).total_seconds() / KILLS)  # on a slow machine the moments move as far
     kills, notebooks = [], set()
     while len(kills) < KILLS:
         begun = time.monotonic()
         run = start(copy, "slice")
-        time.sleep(chance.uniform(1, 6) + 1.5 * len(kills))
+        time.sleep(chance.uniform(1, 6) + pause * len(kills))
         if run.poll() is not None:  # it was ready before
             assert run.returncode == 0, run.communicate()[0]
             shutil.rmtree(copy / "results")
