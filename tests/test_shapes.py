@@ -412,7 +412,7 @@ def test_a_file_that_is_cut_short_is_named(shape, tmp_path):
     (target / "data").mkdir()
     content = (card.path / "data" / "test-00000.parquet").read_bytes()
     (target / "data" / "test-00000.parquet").write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match="card cut: .*data cannot be read .*; if a file is cut short, remove it"):
+    with pytest.raises(ValueError, match="card cut: .*data cannot be read .*; remove a file that is cut short"):
         load_images(read_card(target))
 
 
