@@ -23,7 +23,7 @@ from itemkit.network import (
     network_spec,
 )
 
-POSITIONS = 8  # texts are read at lengths that are multiples of it
+EIGHT = 8  # texts are read at lengths, and in batches, that are multiples of it
 RESIZE_MODES = ("own", "squash", "longest", "shortest")
 WEIGHTS = (
     "open_clip_model.safetensors",
@@ -95,7 +95,9 @@ class ClipEncoder:
     def _read(self, batch: list):
         import torch
 
-        return self._network[0].encode_text(torch.stack(batch).to(self.device))  # (B, D)
+        # Products of few rows are rounded otherwise: eights, so that a text alone has the vector that it has among others.
+        padded = [*batch, *batch[:1] * (-len(batch) % EIGHT)]
+        return self._network[0].encode_text(torch.stack(padded).to(self.device))[: len(batch)]  # (B, D)
 
     def _lengths(self, tokens) -> np.ndarray:
         """How many positions each of N texts is given, (N,), of its tokens (N, context): few, where nothing reads on after its end.
@@ -109,7 +111,7 @@ class ClipEncoder:
         if not causal or network.text_pool_type not in ("argmax", "eos"):
             return np.full(len(tokens), whole)
         ends = tokens if network.text_pool_type == "argmax" else (tokens == network.text_eos_id).int()
-        return np.minimum((ends.argmax(dim=1).numpy() // POSITIONS + 1) * POSITIONS, whole)
+        return np.minimum((ends.argmax(dim=1).numpy() // EIGHT + 1) * EIGHT, whole)
 
     def is_cut(self, texts: list[str]) -> list[bool]:
         """Return for each text whether it is longer than the network's context, and so loses its end."""

@@ -71,6 +71,17 @@ def test_texts_are_read_no_further_than_they_need_and_say_the_same(tiny_clip, mo
     assert network.positional_embedding is places and network.attn_mask is mask
 
 
+def test_a_text_alone_has_the_vector_that_it_has_among_others(tiny_clip):
+    encoder, texts = (
+        ClipEncoder(tiny_clip),
+        ["boat", "a red car", "a red car next to a tree", "", *("a" * n for n in range(1, 60))],
+    )
+    among = encoder.texts(texts)
+    for count in (1, 2, 3, 5, 11):
+        alone = [encoder.texts(texts[place : place + count]) for place in range(0, len(texts), count)]
+        np.testing.assert_array_equal(np.concatenate(alone), among)
+
+
 @pytest.mark.parametrize("change", [{"text_pool_type": "last"}, {"attn_mask": None}])
 def test_texts_are_read_whole_where_what_follows_their_end_counts(tiny_clip, monkeypatch, change):
     encoder = ClipEncoder(tiny_clip)
