@@ -257,7 +257,9 @@ def plot_difference(share: pd.DataFrame, reference: str = "real") -> Figure:
     colours = seaborn.blend_palette(
         ["#5aa9dc", "white", "#f0964f"], as_cmap=True
     )  # pale enough for figures in every cell
-    figure, axes = pyplot.subplots(figsize=(0.5 * len(share.columns) + 1.2, max(1.8, 0.22 * len(share) + 0.9)))
+    longest = max(map(len, map(str, share.index)))
+    size = 0.5 * len(share.columns) + 1.2 + 0.07 * max(0, longest - 8), max(1.8, 0.22 * len(share) + 0.9)
+    figure, axes = pyplot.subplots(figsize=size)
     heat = gap.assign(**{reference: 0.0})[[reference, *others]]
     seaborn.heatmap(
         heat,
