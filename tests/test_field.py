@@ -278,6 +278,26 @@ def test_splits_may_be_numbers(tmp_path, values):
         load_images(read_card(card))
 
 
+def test_a_split_that_the_card_names_is_not_the_one_of_that_name(tmp_path):
+    columns = "{image: image, generator: generator, split: split}"
+    for ours, theirs in (("validation", "test"), ("test", "validation")):
+        table = rows(png(0), png(1), split=["train", theirs])
+        card = long_card(tmp_path / ours, table, columns, f"  splits: {{{ours}: {theirs}}}\n")
+        assert load_images(read_card(card))["split"][:] == ["train", ours]
+
+
+def test_a_generator_by_its_name_and_another_one_by_its_number_are_refused(tmp_path):
+    feature = datasets.ClassLabel(names=["photo", "stable"])
+    columns = "{image: image, generator: label, content_id: content_id}"
+    card = long_card(tmp_path / "a", rows(png(0), png(1), label=[0, 1]), columns, "  real: photo\n", feature)
+    text = (card / "README.md").read_text()
+    (card / "README.md").write_text(
+        text.replace("[{name: sdxl}]", "[{name: sd21, value: stable}, {name: flux, value: 1}]")
+    )
+    with pytest.raises(ValueError, match="card a has the value 'stable' twice, by its name and by its number 1; each"):
+        load_images(read_card(card))
+
+
 def test_one_column_may_say_two_things(tmp_path):
     columns = "{image: image, generator: generator, label: generator}"
     card = long_card(tmp_path / "a", rows(png(0), png(1)), columns, "  labels: [real, sdxl]\n")
@@ -443,6 +463,13 @@ def test_exif_that_is_no_exif_is_passed_over(exif):
             "'sdxl' stands there twice as value of a generator, or of `real`",
         ),
         ("generators: [{name: sdxl, value: real}]", "'real' stands there twice as value of a generator, or of `real`"),
+        (
+            'generators: [{name: a, value: 2022}, {name: b, value: "2022"}]',
+            "'2022' stands there twice as value of a generator, or of `real`",
+        ),
+        ("generators: [{name: sdxl, value: no}]", "is False; expected a text or a number, in quotes if it is a text"),
+        ("labels: [no, yes]", 'a label, is False; expected a text or a number, in quotes if it is a text, as "no"'),
+        ("splits: {train: no}", "itemkit.splits.train is False; expected a name, in quotes if it is a number, yes or"),
         ("generators: [{name: real, value: x}]", "a generator is called 'real', as rows and columns of the tables are"),
         (
             "generators: [{name: mean}]",

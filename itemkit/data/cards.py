@@ -66,6 +66,12 @@ class Card:
         return real | {name: facts["value"] for name, facts in self.generators.items()}
 
     @property
+    def split_names(self) -> dict[str, str]:
+        """Our split for each of the data set's; one to which the card gives a name has that one only."""
+        unnamed = {name: name for name in SPLITS if name not in self.splits}
+        return unnamed | {theirs: ours for ours, theirs in self.splits.items()}
+
+    @property
     def summary(self) -> str:
         """Where the data set is, how large, and under which licence, for a line before it is fetched."""
         size = "of unknown size" if self.gigabytes is None else f"{self.gigabytes:g} GB"
@@ -172,9 +178,11 @@ def _check_kinds(file: Path, block: dict) -> None:
             f"card {file}: a generator is {odd[0]!r}; expected lines such as {{name: sdxl, family: diffusion}}"
         )
     values = [one[name] for one in block.get("generators") or () for name in ("name", "value") if name in one]
-    if odd := [one for one in [*values, *block.get("labels", ())] if not isinstance(one, (str, int))]:
+    if odd := [one for one in [*values, *block.get("labels", ())] if type(one) not in (str, int)]:
+        written = ', in quotes if it is a text, as "no"; in a column of true and false, false is 0, and true is 1'
         raise ValueError(
             f"card {file}: a name or value of a generator, or a label, is {odd[0]!r}; expected a text or a number"
+            + written * isinstance(odd[0], bool)  # YAML takes no, yes, off and on for these
         )
     names = [str(one["name"]) for one in block.get("generators") or () if "name" in one]
     if odd := [name for name in names if not re.fullmatch(NAME, name)]:
@@ -192,13 +200,13 @@ def _check_kinds(file: Path, block: dict) -> None:
     lists = {"name of a generator": names, "value of a generator, or of `real`": said, "label": block.get("labels", [])}
     lists["value of splits"] = list((block.get("splits") or {}).values())
     for kind, ours in lists.items():
-        if twice := [one for place, one in enumerate(ours) if one in ours[:place]]:
+        if twice := [one for place, one in enumerate(ours) if str(one) in map(str, ours[:place])]:  # a folder 1 is "1"
             raise ValueError(f"card {file}: {twice[0]!r} stands there twice as {kind}; each says one thing only")
     entries = [(name, *pair) for name in ("columns", "splits") for pair in (block.get(name) or {}).items()]
     if odd := [one for one in entries if not isinstance(one[2], str)]:
         name, ours, theirs = odd[0]
         raise ValueError(
-            f"card {file}: itemkit.{name}.{ours} is {theirs!r}; expected a name, in quotes if it is a number"
+            f"card {file}: itemkit.{name}.{ours} is {theirs!r}; expected a name, in quotes if it is a number, yes or no"
         )
 
 

@@ -16,10 +16,16 @@ def generator_names(card: Card, feature: object = None) -> dict[Hashable, str]:
         feature: of the column. If it is a ClassLabel, with a name for each number, the card may use either.
 
     Raises:
-        ValueError: the card uses numbers, and the data set gives one of them the name of another generator.
+        ValueError: the card uses numbers, and the data set gives one of them the name of another generator, or of the same.
     """
     told = getattr(feature, "names", None) or []
-    coded = {told.index(value) if value in told else value: name for name, value in card.values.items()}
+    numbers = [told.index(value) if value in told else value for value in card.values.values()]
+    coded = dict(zip(numbers, card.values, strict=True))
+    if twice := [number for place, number in enumerate(numbers) if number in numbers[:place]]:
+        raise ValueError(
+            f"card {card.name} has the value {told[twice[0]]!r} twice, by its name and by its number {twice[0]}; each says one "
+            "thing only"
+        )
     plain = {_letters(name): name for name in card.values}
     for number, name in enumerate(told):
         if plain.get(_letters(name), coded.get(number)) != coded.get(number):
@@ -101,9 +107,8 @@ def part_splits(card: Card, parts: list[str]) -> dict[str, str]:
     """
     if "split" in card.columns or len(parts) == 1:
         return {}
-    ours = {card.splits.get(split, split): split for split in SPLITS}
-    check_names(f"split of card {card.name}:", parts, ours)
-    splits = {part: ours[part] for part in parts}
+    check_names(f"split of card {card.name}:", parts, card.split_names)
+    splits = {part: card.split_names[part] for part in parts}
     if "validation" in splits.values():
         return splits
     return {part: "train+validation" if split == "train" else split for part, split in splits.items()}

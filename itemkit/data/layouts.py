@@ -372,11 +372,10 @@ def _facts(card: Card, part: datasets.Dataset, images: datasets.Dataset, split: 
     facts["content_id"] = contents
     if "split" not in facts:
         return facts.assign(split=[split_of(content, split) for content in facts["content_id"]])
-    ours = {card.splits.get(name, name): name for name in SPLITS}
     told = getattr(part.features[columns["split"]], "names", None)  # of a ClassLabel
     theirs = facts["split"].map(dict(enumerate(told)) if told else str)
-    check_names(f"split of card {card.name}:", theirs.unique(), ours)
-    return facts.assign(split=theirs.map(ours))
+    check_names(f"split of card {card.name}:", theirs.unique(), card.split_names)
+    return facts.assign(split=theirs.map(card.split_names))
 
 
 def _labelled(facts: pd.DataFrame) -> pd.DataFrame:

@@ -127,6 +127,5 @@ def _encoded(cell: dict | bytes | str | None, card: Card) -> dict:
 def _split(row: dict, card: Card, part: str | None, content: str) -> str:
     if "split" not in card.columns:
         return split_of(content, part)
-    ours = {card.splits.get(split, split): split for split in SPLITS}
-    check_names(f"split of card {card.name}:", [row[card.columns["split"]]], ours)
-    return ours[row[card.columns["split"]]]
+    check_names(f"split of card {card.name}:", [row[card.columns["split"]]], card.split_names)
+    return card.split_names[row[card.columns["split"]]]
