@@ -114,6 +114,13 @@ def test_a_folder_that_is_there_twice_counts_once_and_is_told(tmp_path):
         assert len(load_images(read_card(card))) == 2
 
 
+def test_two_sources_that_are_one_folder_are_refused(tmp_path):
+    card = folder_card(tmp_path / "a", {"real/k.png": png(1), "sdxl/k.png": png(2)}, "[{name: sdxl}, {name: flux}]")
+    (card / "flux").symlink_to("sdxl")
+    with pytest.raises(ValueError, match="card a: folder flux is sdxl once more, by a link; take one of them out"):
+        load_images(read_card(card))
+
+
 def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     card = folder_card(tmp_path / "a", {"real/k.png": png(1), "real/shut/l.png": png(3), "sdxl/k.png": png(2)})
     scan = os.scandir
@@ -198,6 +205,7 @@ def test_an_empty_folder_of_a_source_is_named(tmp_path):
             "has a column 'Split'; if it is split, write it so, else call it otherwise",
         ),
         ("File Name,split\nreal/k.png,test\n", "has a column 'File Name'; if it is file_name, write it so"),
+        ("file_name,split, split\nreal/k.png,test,train\n", "metadata.csv has two columns 'split'; remove one of them"),
         ("file_name,content ids\nreal/k.png,7\n", "has a column 'content ids'; if it is content_id, write it so"),
     ],
 )
@@ -218,6 +226,15 @@ def test_metadata_may_write_a_path_as_systems_do(tmp_path, names, start):
     text = start + "file_name,content_id\n" + "".join(f"{name},7\n" for name in names)
     (card / "metadata.csv").write_text(text, encoding="utf-8")
     assert load_images(read_card(card))["content_id"][:] == ["7", "7"]
+
+
+def test_an_empty_cell_of_metadata_says_nothing_and_na_is_a_name(tmp_path):
+    names = ("real/k.png", "real/l.png", "real/m.png", "sdxl/n.png")
+    card = folder_card(tmp_path / "a", {name: png(place) for place, name in enumerate(names)})
+    said = "file_name,content_id,split\nreal/k.png, , test\nreal/l.png, \nreal/m.png,NA,\n"
+    (card / "metadata.csv").write_text(said)
+    images = load_images(read_card(card))
+    assert images["content_id"][:] == ["k", "l", "NA", "n"] and images["split"][0] == "test"
 
 
 def test_a_limit_keeps_every_source_of_pictures_that_are_not_paired(tmp_path):

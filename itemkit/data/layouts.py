@@ -215,6 +215,10 @@ def _read_folder(card: Card, generators: list[str]) -> Rows:
     folders = sorted(path.name for path in root.iterdir() if path.is_dir())
     sources = {name: str(folder) for name, folder in card.values.items() if name in ("real", *generators)}
     check_names(f"folder of card {card.name}:", sources.values(), folders)
+    seen = {}
+    for folder in sources.values():
+        if (first := seen.setdefault(os.path.realpath(root / folder), folder)) != folder:
+            raise ValueError(f"card {card.name}: folder {folder} is {first} once more, by a link; take one of them out")
     files = [(file, name) for name, folder in sources.items() for file in picture_files(root / folder)]
     if empty := [folder for name, folder in sources.items() if name not in {name for _, name in files}]:
         raise ValueError(
@@ -288,7 +292,7 @@ def _read_metadata(path: Path, files: pd.Index, others: set[str]) -> pd.DataFram
     if not path.is_file():
         return pd.DataFrame(columns=columns, dtype=str)
     try:
-        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig")
+        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)  # NA is a name as any other
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{path} is no table in UTF-8, separated by commas ({error})") from None
     table.columns = table.columns.str.strip()
@@ -296,6 +300,8 @@ def _read_metadata(path: Path, files: pd.Index, others: set[str]) -> pd.DataFram
     for name in table:
         if (meant := near.get(re.sub("[^a-z]", "", name.lower()).removesuffix("s"))) and meant != name:
             raise ValueError(f"{path} has a column {name!r}; if it is {meant}, write it so, else call it otherwise")
+    if twice := table.columns[table.columns.duplicated()].tolist():
+        raise ValueError(f"{path} has two columns {twice[0]!r}; remove one of them")
     if "file_name" not in table:
         raise ValueError(f"{path} has no column file_name, separated by commas; its first line is {', '.join(table)!r}")
     named = (
@@ -308,7 +314,8 @@ def _read_metadata(path: Path, files: pd.Index, others: set[str]) -> pd.DataFram
             raise ValueError(
                 f"{path}, line {line}: there is no file {name!r}; write it as seen from that folder, as real/a.png"
             )
-    return table.set_index(named).reindex(columns=columns).astype(str).replace("nan", None)
+    said = table.set_index(named).reindex(columns=columns, fill_value="").fillna("")
+    return said.apply(lambda cells: cells.str.strip()).replace("", None)  # an empty cell says nothing
 
 
 def _images(card: Card, part: datasets.Dataset, column: str, folder: Path) -> datasets.Dataset:
