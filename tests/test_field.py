@@ -274,6 +274,22 @@ def test_empty_content_ids_are_named(tmp_path):
         load_images(read_card(card))
 
 
+def test_in_a_wide_table_empty_contents_are_to_be_filled(tmp_path):
+    table = pd.DataFrame({"real": [png(0)], "sdxl": [png(1)], "content_id": [""]})
+    card = long_card(tmp_path / "a", table, "{content_id: content_id}")
+    text = (card / "README.md").read_text()
+    (card / "README.md").write_text(text.replace("layout: long", "layout: wide"))
+    with pytest.raises(ValueError, match="column 'content_id' is empty in 1 rows, first in row 1; fill it$"):
+        load_images(read_card(card))
+
+
+@pytest.mark.parametrize("content", [None, "", " "])
+def test_empty_content_ids_of_a_stream_are_named(tmp_path, content):
+    card = long_card(tmp_path / "a", rows(png(0), png(1), content_id=["a", content]), extra="  streamed: true\n")
+    with pytest.raises(ValueError, match="^card a: column 'content_id' is empty in a row; fill it"):
+        load_images(read_card(card), limit=9)
+
+
 def test_pictures_that_no_table_names_are_told(tmp_path):
     card = folder_card(tmp_path / "a", {"p/0.png": png(0), "p/1.png": png(1), "p/2.png": png(2), "notes.txt": b"none"})
     long_card(card, rows("p/0.png", "p/1.png"))
@@ -283,16 +299,19 @@ def test_pictures_that_no_table_names_are_told(tmp_path):
         assert len(load_images(read_card(card))) == 2
 
 
+@pytest.mark.parametrize("limit", [None, 9])  # as a whole, and as a stream
 @pytest.mark.parametrize("values", [[0, 2], ["0", "2"], datasets.ClassLabel(names=["0", "1", "2"])])
-def test_splits_may_be_numbers(tmp_path, values):
+def test_splits_may_be_numbers(tmp_path, values, limit):
     feature = values if isinstance(values, datasets.ClassLabel) else None
     table = rows(png(0), png(1), label=[0, 2] if feature else values)
     columns = "{image: image, generator: generator, content_id: generator, split: label}"
-    card = long_card(tmp_path / "a", table, columns, '  splits: {train: "0", validation: "1", test: "2"}\n', feature)
-    assert load_images(read_card(card))["split"][:] == ["train", "test"]
-    card = long_card(tmp_path / "b", table, columns, "", feature)
-    with pytest.raises(ValueError, match="unknown split of card b: '0'; expected one of train, validation, test"):
-        load_images(read_card(card))
+    streamed = "  streamed: true\n" * (limit is not None)
+    extra = streamed + '  splits: {train: "0", validation: "1", test: "2"}\n'
+    card = long_card(tmp_path / "a", table, columns, extra, feature)
+    assert load_images(read_card(card), limit=limit)["split"][:] == ["train", "test"]
+    card = long_card(tmp_path / "b", table, columns, streamed, feature)
+    with pytest.raises(ValueError, match="^unknown split of card b: '0'; expected one of train, validation, test$"):
+        load_images(read_card(card), limit=limit)
 
 
 def test_a_split_that_the_card_names_is_not_the_one_of_that_name(tmp_path):
@@ -324,18 +343,57 @@ def test_one_column_may_say_two_things(tmp_path):
         load_images(read_card(card))
 
 
+@pytest.mark.parametrize("limit", [None, 9])
 @pytest.mark.parametrize("label", [[[0], [1]], [{"is": 0}, {"is": 1}]])
-def test_a_column_of_lists_or_members_is_named(tmp_path, label):
+def test_a_column_of_lists_or_members_is_named(tmp_path, label, limit):
     table = rows(png(0), png(1), label=label)
-    card = long_card(tmp_path / "a", table, "{image: image, generator: generator, label: label}")
-    with pytest.raises(ValueError, match="card a: column 'label' holds .*; expected a text or a number in each row"):
+    extra = "  streamed: true\n" * (limit is not None)
+    card = long_card(tmp_path / "a", table, "{image: image, generator: generator, label: label}", extra)
+    with pytest.raises(ValueError, match="^card a: column 'label' holds .*; expected a text or a number in each row"):
+        load_images(read_card(card), limit=limit)
+
+
+@pytest.mark.parametrize("cells", [[1, 2], [["a.png"], ["b.png"]]])
+def test_a_column_of_images_that_holds_none_is_named(tmp_path, cells):
+    card = long_card(tmp_path / "a", rows(*cells), "{image: image, generator: generator}")
+    with pytest.raises(ValueError, match="card a: column 'image' holds .*; expected pictures, or their paths"):
         load_images(read_card(card))
+
+
+def test_tables_that_lie_beside_pictures_are_to_be_named(tmp_path):
+    files = {f"p/{seed}.png": png(seed) for seed in range(3)} | {"metadata.csv": b"file_name,x\np/0.png,1\n"}
+    card = long_card(folder_card(tmp_path / "a", files), rows("p/0.png", "p/1.png"))
+    said = (card / "README.md").read_text()
+    assert set(load_images(read_card(card), generators=["sdxl"])["generator"]) == {"real", "sdxl"}
+    (card / "README.md").write_text(said.replace('configs:\n- config_name: default\n  data_files: "*.parquet"\n', ""))
+    with pytest.raises(ValueError, match="'generator'; expected one of .*; if another file has it, name that one in"):
+        load_images(read_card(card))
+
+
+@pytest.mark.parametrize(
+    ("patterns", "lost"),
+    [
+        ('"tables/*.parquet"', "tables/*.parquet"),
+        ('["*.parquet", "more-*.parquet"]', "more-*.parquet"),
+        ('[{split: train, path: "*.parquet"}, {split: test, path: ["test.*"]}]', "test.*"),
+        ('{train: "*.parquet", test: "test.*"}', "test.*"),
+    ],
+)
+def test_a_pattern_that_matches_nothing_is_named_with_its_place(tmp_path, patterns, lost):
+    card = long_card(tmp_path / "a [v2]", rows(png(0), png(1)))
+    text = (card / "README.md").read_text()
+    (card / "README.md").write_text(text.replace('"*.parquet"', patterns))
+    with pytest.raises(ValueError) as error:
+        load_images(read_card(card))
+    assert f"README.md names data files {lost!r}, and none is in {card}; correct `configs` there" in str(error.value)
 
 
 def test_files_that_the_library_cannot_read_are_named_with_a_remedy(tmp_path):
     card = long_card(tmp_path / "a", rows(png(0), png(1)))
     (card / "data.parquet").unlink()
-    with pytest.raises(ValueError, match="card a: .* cannot be read .*; correct `configs` of its README.md, or put"):
+    with pytest.raises(
+        ValueError, match="card a: .* names data files '\\*.parquet', and none is in .*; correct `configs`"
+    ):
         load_images(read_card(card))
     said = (card / "README.md").read_text()
     (card / "README.md").write_text(said.replace("*.parquet", "*.csv"))
@@ -344,6 +402,8 @@ def test_files_that_the_library_cannot_read_are_named_with_a_remedy(tmp_path):
         load_images(read_card(card))
     (card / "data.csv").unlink()
     (card / "README.md").write_text(said.replace('configs:\n- config_name: default\n  data_files: "*.parquet"\n', ""))
+    with pytest.raises(ValueError, match="card a: .* cannot be read .*; correct `configs` of its README.md, or put"):
+        load_images(read_card(card))
     with zipfile.ZipFile(card / "pictures.zip", "w") as archive:
         for name in ("real/0.png", "sdxl/0.png"):
             archive.writestr(name, png(0))
@@ -402,11 +462,13 @@ def test_the_names_of_the_label_column_are_asked(tmp_path, names, labels, stored
     columns = "{image: image, generator: generator, content_id: content_id, label: label}"
     extra = f"  real: null\n  labels: {labels}\n"
     card = long_card(tmp_path / "a", table, columns, extra, datasets.ClassLabel(names=names))
-    if isinstance(found, str):
-        with pytest.raises(ValueError, match=found):
-            load_images(read_card(card))
-    else:
-        assert load_images(read_card(card))["label"][:] == found
+    streamed = long_card(tmp_path / "b", table, columns, extra + "  streamed: true\n", datasets.ClassLabel(names=names))
+    for place, limit in ((card, None), (streamed, 9)):
+        if isinstance(found, str):
+            with pytest.raises(ValueError, match=found):
+                load_images(read_card(place), limit=limit)
+        else:
+            assert load_images(read_card(place), limit=limit)["label"][:] == found
 
 
 def test_a_picture_under_both_labels_is_told(tmp_path):

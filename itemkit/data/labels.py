@@ -2,10 +2,22 @@
 
 import hashlib
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+
+import datasets
 
 from itemkit.data.cards import SPLITS, Card
 from itemkit.data.choices import check_names
+
+
+def check_kinds(card: Card, features: Mapping[str, object]) -> None:
+    """Raise a ValueError that names a column of lists or of members, where each row must hold one text or number."""
+    for name in ("content_id", "split", "label", "generator"):
+        column = card.columns.get(name)
+        if column and type(features[column]) not in (datasets.Value, datasets.ClassLabel):
+            raise ValueError(
+                f"card {card.name}: column {column!r} holds {features[column]}; expected a text or a number in each row"
+            )
 
 
 def generator_names(card: Card, feature: object = None) -> dict[Hashable, str]:

@@ -5,7 +5,7 @@ import os
 import re
 import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from hashlib import sha256
 from pathlib import Path
@@ -16,16 +16,16 @@ import pyarrow.compute as pc
 from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 from pyarrow import ArrowInvalid
 
-from itemkit.data.cards import SPLITS, TRUTH_COLUMNS, Card
+from itemkit.data.cards import REQUIRED_COLUMNS, SPLITS, TRUTH_COLUMNS, Card
 from itemkit.data.choices import check_names
 from itemkit.data.files import check_seals, seal
 from itemkit.data.hub import HubError, explained, fetch, is_commit, local_folder
 from itemkit.data.images import UnreadableImage, encoded_bytes, image_id, middle_frame
-from itemkit.data.labels import generator_names, generator_of, label_values, part_splits, split_of
+from itemkit.data.labels import check_kinds, generator_names, generator_of, label_values, part_splits, split_of
 from itemkit.data.places import check_data_files, members_as_bytes, placed
 from itemkit.data.stream import first_rows
 
-STREAM = 1  # raise it when first_rows changes its result: the library cannot see that and would keep the old one
+STREAM = 2  # raise it when first_rows changes its result: the library cannot see that and would keep the old one
 
 HIDDEN = {"@eaDir", "__MACOSX", "__pycache__", "Thumbs.db", "desktop.ini"}  # beside pictures, and none
 
@@ -68,18 +68,18 @@ def _damage_named(where: str) -> Iterator[None]:
     """Say what is wrong with files in a sentence that names them; what the library raises names a place in its cache."""
     try:
         yield
-    except (datasets.exceptions.DatasetsError, ArrowInvalid) as error:
+    except (datasets.exceptions.DatasetsError, datasets.data_files.EmptyDatasetError, ArrowInvalid) as error:
         cause = error.__cause__ or error
-        if isinstance(cause, HubError) or str(cause).startswith("card "):  # our own, from inside a stream
+        if isinstance(cause, HubError) or str(cause).startswith(("card ", "unknown ")):  # our own, from inside a stream
             raise cause from None
         remedy = (
             "remove a file that is cut short, unpack archives, or say in `configs` of its README.md what is to be read"
         )
         if isinstance(cause, UnicodeDecodeError):
             remedy = "save its tables as UTF-8"
-        if isinstance(error, datasets.exceptions.DataFilesNotFoundError):
+        if isinstance(error, FileNotFoundError):
             remedy = "correct `configs` of its README.md, or put the files there"
-        raise ValueError(f"{where} cannot be read ({cause}); {remedy}") from error
+        raise ValueError(f"{where} cannot be read ({' '.join(str(cause).split())}); {remedy}") from error
 
 
 def _read_stream(card: Card, generators: list[str], limit: int) -> Rows:
@@ -319,10 +319,24 @@ def _read_metadata(path: Path, files: pd.Index, others: set[str]) -> pd.DataFram
 
 
 def _images(card: Card, part: datasets.Dataset, column: str, folder: Path) -> datasets.Dataset:
-    check_names(f"column of card {card.name}:", [column], part.column_names)
+    _check_columns(card, part, [column])
     images = part.select_columns([column]).rename_columns({column: "image"})
     kind = datasets.Video if isinstance(part.features[column], datasets.Video) else datasets.Image
-    return kept(placed(card, images.cast_column("image", kind(decode=False)), folder))
+    try:
+        images = images.cast_column("image", kind(decode=False))
+    except (NotImplementedError, TypeError):  # of numbers, and of lists
+        raise ValueError(
+            f"card {card.name}: column {column!r} holds {part.features[column]}; expected pictures, or their paths"
+        ) from None
+    return kept(placed(card, images, folder))
+
+
+def _check_columns(card: Card, part: datasets.Dataset, columns: Iterable[str]) -> None:
+    try:
+        check_names(f"column of card {card.name}:", columns, part.column_names)
+    except ValueError as error:  # of several kinds of files, as tables beside pictures, the library chooses one
+        there = "; if another file has it, name that one in `configs` of the README.md there" * card.is_local
+        raise ValueError(f"{error}{there}") from None
 
 
 def identified(card: Card, images: datasets.Dataset) -> datasets.Dataset:
@@ -354,26 +368,20 @@ def _identify(row: dict) -> dict:
 def _facts(card: Card, part: datasets.Dataset, images: datasets.Dataset, split: str | None) -> pd.DataFrame:
     """The columns of one part that are no images, under our names; `split` is what part_splits says of it."""
     columns = {ours: theirs for ours, theirs in card.columns.items() if ours != "image"}
-    check_names(f"column of card {card.name}:", columns.values(), part.column_names)
+    _check_columns(card, part, columns.values())
+    check_kinds(card, part.features)
     table = part.select_columns(list(dict.fromkeys(columns.values()))).to_pandas()
     facts = pd.DataFrame({ours: table[theirs] for ours, theirs in columns.items()})
     needed = ["content_id", "split", "label", *(["generator"] if "label" not in facts else [])]
     for name in (name for name in ("content_id", "split", "label", "generator") if name in facts):
-        kind = part.features[columns[name]]
-        if type(kind) not in (datasets.Value, datasets.ClassLabel):
-            raise ValueError(
-                f"card {card.name}: column {columns[name]!r} holds {kind}; expected a text or a number in each row"
-            )
         empty = facts[name].isna() | (facts[name].astype(str).str.strip() == "") & (name == "content_id")
         if name in needed and empty.any():
-            instead = (
-                "give a column `label`, which tells"
-                if name == "generator"
-                else f"take {name} out of the card's columns"
-            )
+            instead = f", or take {name} out of the card's columns" * (name not in REQUIRED_COLUMNS[card.layout])
+            if name == "generator":
+                instead = ", or give a column `label`, which tells"
             raise ValueError(
                 f"card {card.name}: column {columns[name]!r} is empty in {empty.sum()} rows, first in row "
-                f"{int(empty.to_numpy().argmax()) + 1}; fill it, or {instead}"
+                f"{int(empty.to_numpy().argmax()) + 1}; fill it{instead}"
             )
     contents = facts["content_id"].astype(str) if card.has_contents else identified(card, images)["image_id"][:]
     facts["content_id"] = contents

@@ -1,5 +1,6 @@
 """Keep a data set to its own folder: its tables may come from strangers, and name any file of this machine, or an address."""
 
+import glob
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 import datasets
 import pyarrow.compute as pc
 import yaml
+from datasets.data_files import resolve_pattern
 from datasets.packaged_modules.webdataset.webdataset import WebDataset
 from huggingface_hub import hf_hub_download, metadata_load
 from huggingface_hub.errors import EntryNotFoundError
@@ -33,6 +35,8 @@ def members_as_bytes() -> Iterator[None]:
 def check_data_files(card: Card, folder: Path | None) -> None:
     """Raise a ValueError if the first lines of a data set's README.md give files outside of it: the library would read them.
 
+    The library passes over a pattern that matches nothing if another one does; of a local data set, that is refused, too.
+
     Args:
         card: of the data set.
         folder: where it lies; None: on the hub.
@@ -45,14 +49,32 @@ def check_data_files(card: Card, folder: Path | None) -> None:
                 return
     else:
         readme = folder / datasets.config.REPOCARD_FILENAME
-    said = []
-    if readme.is_file():
-        said.append((metadata_load(readme) or {}).get("configs"))
+    configs = (metadata_load(readme) or {}).get("configs") if readme.is_file() else None
+    said = [configs]
     if folder and (other := folder / datasets.config.REPOYAML_FILENAME).is_file():
         said.append(yaml.safe_load(other.read_text(encoding="utf-8")))
     for text in _texts(said):
         if "://" in text or os.path.isabs(text) or ".." in Path(text).parts:
             raise ValueError(f"card {card.name}: {readme} names data files {text!r}; expected files of its own folder")
+    for one in configs if card.is_local and isinstance(configs, list) else ():
+        if not isinstance(one, dict) or one.get("config_name", "default") != (card.configuration or "default"):
+            continue
+        place = folder / str(one.get("data_dir") or "")
+        for pattern in _patterns(one.get("data_files")):
+            try:
+                resolve_pattern(pattern, glob.escape(str(place)))
+            except FileNotFoundError:
+                raise ValueError(
+                    f"card {card.name}: {readme} names data files {pattern!r}, and none is in {place}; correct `configs` there, "
+                    "or put the files there"
+                ) from None
+
+
+def _patterns(value: object) -> list[str]:
+    """The patterns in an entry `data_files`: one, a list, a dict by split, or dicts of split and path."""
+    if isinstance(value, dict):
+        value = value["path"] if "path" in value else list(value.values())
+    return [text for one in value for text in _patterns(one)] if isinstance(value, list) else _texts(value)
 
 
 def _texts(value: object) -> list[str]:

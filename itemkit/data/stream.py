@@ -11,7 +11,7 @@ from datasets import IterableDataset
 from itemkit.data.cards import SPLITS, Card
 from itemkit.data.choices import check_names
 from itemkit.data.images import encoded_bytes, image_id
-from itemkit.data.labels import generator_names, generator_of, part_splits, split_of
+from itemkit.data.labels import check_kinds, generator_names, generator_of, label_values, part_splits, split_of
 from itemkit.data.places import place_in_stream
 
 FILES = 64  # of a part, that are looked into: more would be a download
@@ -40,11 +40,14 @@ def first_rows(
         ValueError: a column that is not there, or a source of which no image was found; the message says what was.
     """
     columns = [*card.columns.values(), *(card.values[one] for one in sources if card.layout == "wide")]
+    columns = list(dict.fromkeys(columns))  # one may say two things
     splits, seen, found = part_splits(card, list(parts)), Counter(), Counter()
     for name, part in parts.items():
         check_names(f"column of card {card.name}:", columns, part.column_names or columns)
         split = splits.get(name)
         chosen = {group: set() for group in product(SPLITS if split is None else split.split("+"), sources)}
+        if part.features:
+            check_kinds(card, part.features)
         names = generator_names(card, (part.features or {}).get(card.columns.get("generator")))
         barren = 0
         for rows in _files(part.select_columns(columns), card):
@@ -67,11 +70,13 @@ def _still_sought(
 ) -> Iterator[dict]:
     """The images of one file that are still sought, until nothing new has come for a while; keeps both counts."""
     sources, idle = tuple(dict.fromkeys(source for _, source in chosen)), 0
+    features = rows.features or {}
+    told = dict(enumerate(getattr(features.get(card.columns.get("split")), "names", ())))  # of a ClassLabel
     for row in rows:
         seen[row.get(card.columns.get("generator"))] += 1
         idle += 1
-        for one in _wide(row, card, sources) if card.layout == "wide" else _long(row, card, sources, names):
-            one["split"] = _split(row, card, split, one["content_id"])
+        for one in _wide(row, card, sources) if card.layout == "wide" else _long(row, card, sources, names, features):
+            one["split"] = _split(row, card, split, one["content_id"], told)
             contents = chosen.get((one["split"], one["generator"]))
             if contents is not None and (one["content_id"] in contents or len(contents) < limit):
                 contents.add(one["content_id"])
@@ -95,18 +100,27 @@ def _files(part: IterableDataset, card: Card) -> Iterator[IterableDataset]:
 
 
 def _wide(row: dict, card: Card, sources: tuple[str, ...]) -> Iterator[dict]:
-    content = str(row[card.columns["content_id"]])
+    content = _content(row, card)
     for source in sources:
         yield {"image": _encoded(row[card.values[source]], card), "generator": source, "content_id": content}
 
 
-def _long(row: dict, card: Card, sources: tuple[str, ...], names: dict) -> Iterator[dict]:
-    label = row[card.columns["label"]] if "label" in card.columns else None
+def _long(row: dict, card: Card, sources: tuple[str, ...], names: dict, features: Mapping) -> Iterator[dict]:
+    label = None
+    if column := card.columns.get("label"):
+        (label,) = label_values(card, features.get(column), [row[column]])
     source = generator_of(card, names, row[card.columns["generator"]], label)
     if source in sources:
         image = _encoded(row[card.columns["image"]], card)
-        content = str(row[card.columns["content_id"]]) if card.has_contents else image_id(encoded_bytes(image))
+        content = _content(row, card) if card.has_contents else image_id(encoded_bytes(image))
         yield {"image": image, "generator": source, "content_id": content}
+
+
+def _content(row: dict, card: Card) -> str:
+    value, column = row[card.columns["content_id"]], card.columns["content_id"]
+    if value is None or not str(value).strip():  # otherwise all such rows would show the same
+        raise ValueError(f"card {card.name}: column {column!r} is empty in a row; fill it, or take its rows out")
+    return str(value)
 
 
 def _encoded(cell: dict | bytes | str | None, card: Card) -> dict:
@@ -124,8 +138,10 @@ def _encoded(cell: dict | bytes | str | None, card: Card) -> dict:
     return {"bytes": cell["bytes"], "path": None}
 
 
-def _split(row: dict, card: Card, part: str | None, content: str) -> str:
+def _split(row: dict, card: Card, part: str | None, content: str, told: dict[int, str]) -> str:
     if "split" not in card.columns:
         return split_of(content, part)
-    check_names(f"split of card {card.name}:", [row[card.columns["split"]]], card.split_names)
-    return card.split_names[row[card.columns["split"]]]
+    value = row[card.columns["split"]]
+    name = told.get(value, str(value))
+    check_names(f"split of card {card.name}:", [name], card.split_names)
+    return card.split_names[name]
