@@ -459,7 +459,11 @@ def _file(name: str | Path) -> bytes:
     path = Path(name)
     if "://" in str(name):
         raise UnreadableImage("an address; pictures are not fetched: save it, and give its path")
-    if not path.is_file():
+    try:
+        is_file = path.is_file()
+    except OSError as error:  # a name too long for this system
+        raise UnreadableImage(str(error)) from error
+    if not is_file:
         there = "a folder; give the files in it" if path.is_dir() else "no regular file, but a device or a pipe"
         raise UnreadableImage(there if path.exists() else "no such file")
     return encoded_bytes({"bytes": None, "path": str(path)})

@@ -91,11 +91,11 @@ def test_what_cannot_be_read_is_undecided_and_stops_nothing(detector, tmp_path):
     make_picture(1).save(fine)
     text.write_text("no picture")
     folder.mkdir()
-    lost = [tmp_path / "none.png", text, folder, "https://example.org/a.png", "/dev/null"]
+    lost = [tmp_path / "none.png", text, folder, "https://example.org/a.png", "/dev/null", "x" * 300 + ".png"]
     *verdicts, known = detector([*lost, fine])
-    assert [verdict.answer for verdict in verdicts] == ["undecided"] * 5
+    assert [verdict.answer for verdict in verdicts] == ["undecided"] * 6
     assert all(math.isnan(verdict.score) for verdict in verdicts) and known.score == detector(fine).score
-    reasons = "no such file", "no image format", "a folder", "not fetched", "no regular file"
+    reasons = "no such file", "no image format", "a folder", "not fetched", "no regular file", "too long"
     for verdict, said in zip(verdicts, reasons, strict=True):
         assert said in verdict.reason
     with pytest.raises(TypeError, match=r"array of float64, shape \(4, 4\); expected bytes"):

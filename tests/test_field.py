@@ -290,6 +290,14 @@ def test_empty_content_ids_of_a_stream_are_named(tmp_path, content):
         load_images(read_card(card), limit=9)
 
 
+def test_a_row_without_a_label_is_not_generated_in_a_stream_either(tmp_path):
+    table = rows(png(0), png(1), png(2), png(3), label=[0, 1, None, 1])
+    columns = "{image: image, generator: generator, label: label}"
+    card = long_card(tmp_path / "a", table, columns, "  streamed: true\n  real: null\n")
+    with pytest.raises(ValueError, match="card a: column 'label' is empty in a row; fill it"):
+        load_images(read_card(card), limit=9)
+
+
 def test_pictures_that_no_table_names_are_told(tmp_path):
     card = folder_card(tmp_path / "a", {"p/0.png": png(0), "p/1.png": png(1), "p/2.png": png(2), "notes.txt": b"none"})
     long_card(card, rows("p/0.png", "p/1.png"))

@@ -104,6 +104,15 @@ def test_an_empty_profile_and_null_are_fine_and_an_integer_serves_as_float(proje
     assert len(plan("tiny", project)[1]) == 2
 
 
+@pytest.mark.parametrize("results", ["..", ".", "/", "params", "../results/reference", "../notebooks"])
+def test_results_never_go_where_something_else_lies(project, results):
+    write_profile(project, f"results: {results}")
+    before = sorted(project.rglob("*"))
+    with pytest.raises(RunError, match="expected a folder of its own, such as ../results/tiny"):
+        plan("tiny", project)
+    assert sorted(project.rglob("*")) == before
+
+
 def test_a_profile_may_be_like_another_but_for_its_results(project):
     write_profile(project, "like: tiny\nlimit: 9\n", "tinier")
     write_profile(project, "limit: 3\nseeds: [7]\nresults: ../results/elsewhere\n")

@@ -108,6 +108,8 @@ def _wide(row: dict, card: Card, sources: tuple[str, ...]) -> Iterator[dict]:
 def _long(row: dict, card: Card, sources: tuple[str, ...], names: dict, features: Mapping) -> Iterator[dict]:
     label = None
     if column := card.columns.get("label"):
+        if row[column] is None:  # it would count as generated
+            raise ValueError(f"card {card.name}: column {column!r} is empty in a row; fill it, or take its rows out")
         (label,) = label_values(card, features.get(column), [row[column]])
     source = generator_of(card, names, row[card.columns["generator"]], label)
     if source in sources:

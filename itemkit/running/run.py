@@ -117,7 +117,14 @@ def plan(profile: str, root: Path = ROOT) -> tuple[Path, list[tuple[Path, dict[s
     check(values, {name: value for defaults in names.values() for name, value in defaults.items()}, profile)
     values.setdefault("results", f"../results/{profile}")  # never over the results of another profile
     steps = [(path, {name: values.get(name, defaults[name]) for name in defaults}) for path, defaults in names.items()]
-    return (notebooks / str(values["results"])).resolve(), steps
+    results = (notebooks / str(values["results"])).resolve()
+    home = notebooks.resolve()
+    if results in (home, *home.parents) or home in results.parents or results == (root / "results/reference").resolve():
+        raise RunError(
+            f"results is {values['results']!r} in {profile}.yaml; expected a folder of its own, such as ../results/{profile}, since "
+            "what an earlier run left in it is cleared away"
+        )
+    return results, steps
 
 
 def all_values(steps: list[tuple[Path, dict[str, object]]]) -> dict[str, object]:
