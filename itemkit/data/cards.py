@@ -33,16 +33,8 @@ KINDS = {  # of the entries of a card
     "unverified": (list,),
 }
 NAME = r"[^\s=+\-@./\\<>\[\]|`\x00-\x1f\x7f][^/\\<>\[\]|`\x00-\x1f\x7f]{0,99}"  # of a generator
-TAKEN = (
-    "real",
-    "elsewhere",
-    "mean",
-    "std",
-    "minimum",
-    "all",
-    "arm",
-    "object",
-)  # by other rows and columns of the tables
+# Names that other rows and columns of the tables have.
+TAKEN = ("real", "elsewhere", "mean", "std", "minimum", "all", "arm", "object")
 UNKNOWN = "unknown"  # what a card says where nobody has looked; the loader then says so, too
 
 

@@ -100,7 +100,7 @@ def _files(part: IterableDataset, card: Card) -> Iterator[IterableDataset]:
 
 
 def _wide(row: dict, card: Card, sources: tuple[str, ...]) -> Iterator[dict]:
-    content = _content(row, card)
+    content = str(_filled(row, card, "content_id"))
     for source in sources:
         yield {"image": _encoded(row[card.values[source]], card), "generator": source, "content_id": content}
 
@@ -108,21 +108,20 @@ def _wide(row: dict, card: Card, sources: tuple[str, ...]) -> Iterator[dict]:
 def _long(row: dict, card: Card, sources: tuple[str, ...], names: dict, features: Mapping) -> Iterator[dict]:
     label = None
     if column := card.columns.get("label"):
-        if row[column] is None:  # it would count as generated
-            raise ValueError(f"card {card.name}: column {column!r} is empty in a row; fill it, or take its rows out")
-        (label,) = label_values(card, features.get(column), [row[column]])
+        (label,) = label_values(card, features.get(column), [_filled(row, card, "label")])
     source = generator_of(card, names, row[card.columns["generator"]], label)
     if source in sources:
         image = _encoded(row[card.columns["image"]], card)
-        content = _content(row, card) if card.has_contents else image_id(encoded_bytes(image))
+        content = str(_filled(row, card, "content_id")) if card.has_contents else image_id(encoded_bytes(image))
         yield {"image": image, "generator": source, "content_id": content}
 
 
-def _content(row: dict, card: Card) -> str:
-    value, column = row[card.columns["content_id"]], card.columns["content_id"]
-    if value is None or not str(value).strip():  # otherwise all such rows would show the same
+def _filled(row: dict, card: Card, name: str) -> object:
+    """A cell that may not be empty: without it a picture would count as generated, or show what all such rows show."""
+    column = card.columns[name]
+    if row[column] is None or (name == "content_id" and not str(row[column]).strip()):
         raise ValueError(f"card {card.name}: column {column!r} is empty in a row; fill it, or take its rows out")
-    return str(value)
+    return row[column]
 
 
 def _encoded(cell: dict | bytes | str | None, card: Card) -> dict:

@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         export,
         "export",
         "write the pictures of a profile as files that any detector can score",
-        "export toyworld /tmp/toyworld",
+        "export toyworld pictures",
     )
     one.add_argument("profile", metavar="PROFILE", help="a name in notebooks/params/")
     one.add_argument("folder", metavar="FOLDER", help="a new or empty one")
