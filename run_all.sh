@@ -76,7 +76,7 @@ is_option() { # also sets $option; an option may stand before or after the profi
 
 option=""
 if is_option "${1:-}"; then shift; fi
-command="${1:-toyworld}"
+command="${1-toyworld}"
 if [ $# -gt 0 ]; then shift; fi
 case "$command" in
   test | lab | benchmark) ;; # whose options are not ours

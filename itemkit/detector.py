@@ -47,6 +47,20 @@ FILES = ["*.json", "*.safetensors", "networks/**"]  # of a detector on the hub
 BATCH = 64  # pictures that are taken through all networks together
 
 
+KINDS = {  # of what detector.json holds
+    "networks": (dict,),
+    "choices": (dict,),
+    "phrase": (str,),
+    "aligned_side": (int, type(None)),
+    "temperature": (int, float),
+    "real_scores": (list,),
+    "tested_scores": (dict,),
+    "usual_misalignment": (int, float),
+    "novelty_limit": (int, float, type(None)),
+    "facts": (dict,),
+}
+
+
 class DetectorError(ValueError):
     """A saved detector cannot be used as it stands; the message says what differs, and what to do."""
 
@@ -477,26 +491,21 @@ def _read(folder: Path) -> dict:
         saved = json.loads(path.read_text(encoding="utf-8"))
         form = saved["format"]
         if form == FORMAT:
-            lacking = {
-                "networks",
-                "choices",
-                "phrase",
-                "aligned_side",
-                "temperature",
-                "real_scores",
-                "tested_scores",
-                "usual_misalignment",
-                "novelty_limit",
-                "facts",
-            } - set(saved)
-            lacking |= {"captioner", "nouns", "locator", "encoder"} - set(saved["networks"])
-            if lacking:
-                raise KeyError(*sorted(lacking))
+            _check_kinds(saved, KINDS)
+            _check_kinds(saved["networks"], dict.fromkeys(("captioner", "nouns", "locator", "encoder"), (dict,)))
+            for network in saved["networks"].values():
+                _check_kinds(network, {"name": (str,), "network": (str,), "settings": (dict,)})
     except (ValueError, TypeError, KeyError) as error:
         raise DetectorError(f"{path} is damaged ({type(error).__name__}: {error}); get the detector anew") from None
     if form != FORMAT:
         raise DetectorError(f"{path} has format {form!r}, this version of itemkit {FORMAT}; make the detector anew")
     return saved
+
+
+def _check_kinds(saved: dict, kinds: dict[str, tuple[type, ...]]) -> None:
+    for name, expected in kinds.items():
+        if not isinstance(saved[name], expected):
+            raise TypeError(f"{name} is {saved[name]!r}")
 
 
 def _here(folder: Path, role: str, network: dict) -> str:

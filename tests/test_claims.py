@@ -143,9 +143,9 @@ def test_mistakes_are_shares_of_each_class():
 
 def test_what_silence_buys_and_what_the_detector_of_a_run_says():
     table = pd.DataFrame(
-        {"generated_coverage": [0.9, 0.7], "generated_error": [0.2, 0.3], "generated_error_answered": [0.1, 0.2]}
+        {"generated_coverage": [0.9, 0.8], "generated_error": [0.2, 0.25], "generated_error_answered": [0.1, 0.15]}
         | {"real_coverage": 0.98, "real_error": 0.06, "real_error_answered": 0.05},
-        index=["gan", "vae"],
+        index=["gan", "all"],
     )
     told = claims.selective(table, "aligned")
     assert "of real pictures 98% are answered, 5.0% of them wrongly, instead of 6.0% of all" in told

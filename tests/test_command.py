@@ -155,6 +155,9 @@ def test_the_doctor_names_what_is_here(capsys, monkeypatch):
     for word in ("Python 3.", "torch 2.", "torchvision", "spaCy 3.", "HF_HUB_OFFLINE", "GB free"):
         assert word in out
     assert "look" in out and "set OMP_NUM_THREADS" in out
+    monkeypatch.setenv("OMP_NUM_THREADS", "1,2")  # of two levels
+    main(["doctor"])
+    assert " cores, 1 threads" in capsys.readouterr().out
 
 
 def test_every_command_has_help_with_an_example():

@@ -13,7 +13,7 @@ from PIL import Image
 from itemkit.arms import feature_matrix
 from itemkit.data.images import decode_image
 from itemkit.detector import Detector, DetectorError, Novelty
-from itemkit.evaluation.abstention import selective_risk
+from itemkit.evaluation.abstention import selective_risk, shares
 from itemkit.evaluation.calibration import at_temperature, conformal_threshold
 from itemkit.head import MLPHead, predict
 from itemkit.misalign import DISTANCES
@@ -236,6 +236,26 @@ def test_another_network_in_its_place_is_refused(parts, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("networks", []),
+        ("networks", {"captioner": 1, "nouns": 1, "locator": 1, "encoder": 1}),
+        ("choices", "item"),
+        ("temperature", "warm"),
+        ("real_scores", {}),
+        ("tested_scores", []),
+        ("novelty_limit", "far"),
+        ("facts", None),
+    ],
+)
+def test_a_value_of_another_kind_is_called_damage(detector, tmp_path, name, value):
+    file = saved(detector, tmp_path / "saved") / "detector.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {name: value}))
+    with pytest.raises(DetectorError, match=f"detector.json is damaged .*{'' if value else name}.*; get the detector"):
+        Detector.from_pretrained(file.parent)
+
+
+@pytest.mark.parametrize(
     "harm, message",
     [
         (lambda folder: (folder / "detector.json").unlink(), "holds no detector.json; expected a folder that"),
@@ -305,15 +325,29 @@ def test_selective_risk_by_hand():
     new = pd.DataFrame({"generator": "new", "label": 1, "split": "test", "score": [0.9, 0.1, 0.7, 0.2]})  # two found
     rows = pd.concat([real, new], ignore_index=True).assign(train_on="old", seed=0, answered=True)
     rows.loc[[21, 24, 25], "answered"] = False  # one false alarm, one that was missed and one that was found
-    assert selective_risk(rows).iloc[0, 3:].isna().all()  # of four pictures there is no number
+    assert selective_risk(rows).iloc[0, 3:].tolist() == [4, 3, 2, 1, 4, 2, 2, 1]
+    assert shares(selective_risk(rows)).isna().all(axis=None)  # of four pictures there is no number
     many = pd.concat([rows, *[rows[rows["split"] == "test"]] * 9], ignore_index=True)
-    table = selective_risk(many).iloc[0]
-    assert table.generator == "new"
+    assert selective_risk(many).generator.tolist() == ["new"]
+    table = shares(selective_risk(many)).iloc[0]
     assert (table.real_coverage, table.real_error, table.real_error_answered) == (0.75, 0.5, pytest.approx(1 / 3))
     assert (table.generated_coverage, table.generated_error, table.generated_error_answered) == (0.5, 0.5, 0.5)
     fewer = many.assign(answered=many["answered"] & (many["label"] == 0))  # none of the generated ones is answered
-    table = selective_risk(fewer).iloc[0]
+    table = shares(selective_risk(fewer)).iloc[0]
     assert table.generated_coverage == 0 and np.isnan(table.generated_error_answered)
+    without = many.drop(index=range(1))  # 18 real validation pictures: nothing can be called generated
+    table = shares(selective_risk(without)).iloc[0]
+    assert (table.generated_coverage, table.generated_error, table.real_error) == (0, 1, 0)
+
+
+def test_heads_that_answer_seldom_count_by_what_they_answer():
+    """One head answers 30 of 40 pictures, 10 of them wrongly, another 10 of 40, all wrongly: 20 of 40 are wrong."""
+    counts = pd.DataFrame({"generated_pictures": [40, 40], "generated_answered": [30, 10], "generated_wrong": [20, 40]})
+    counts["generated_answered_wrong"] = [10, 10]
+    counts = counts.join(counts.rename(columns=lambda name: name.replace("generated", "real")))
+    assert shares(counts)["real_error_answered"].tolist() == [pytest.approx(1 / 3), pytest.approx(np.nan, nan_ok=True)]
+    table = shares(counts.sum().to_frame().T).iloc[0]
+    assert (table.generated_coverage, table.generated_error, table.generated_error_answered) == (0.5, 0.75, 0.5)
 
 
 def test_a_picture_is_upright_whether_its_file_is_given_or_opened(parts, tmp_path):

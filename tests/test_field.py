@@ -15,6 +15,7 @@ import pytest
 from conftest import ANSWERED, encode, make_picture
 
 from itemkit.data.images import decode_image, encoded_bytes, image_id, inspect_images
+from itemkit.data.layouts import NotAmongTheRows
 from itemkit.data.load import load_images, read_card
 
 
@@ -290,6 +291,12 @@ def test_empty_content_ids_of_a_stream_are_named(tmp_path, content):
         load_images(read_card(card), limit=9)
 
 
+def test_real_images_that_nothing_tells_are_refused(tmp_path):
+    card = long_card(tmp_path / "a", rows(png(0), png(1)), extra="  real: null\n")
+    with pytest.raises(ValueError, match="README.md has real null and no column `label`, which alone would tell its real"):
+        read_card(card)
+
+
 def test_a_row_without_a_label_is_not_generated_in_a_stream_either(tmp_path):
     table = rows(png(0), png(1), png(2), png(3), label=[0, 1, None, 1])
     columns = "{image: image, generator: generator, label: label}"
@@ -299,12 +306,164 @@ def test_a_row_without_a_label_is_not_generated_in_a_stream_either(tmp_path):
 
 
 def test_pictures_that_no_table_names_are_told(tmp_path):
-    card = folder_card(tmp_path / "a", {"p/0.png": png(0), "p/1.png": png(1), "p/2.png": png(2), "notes.txt": b"none"})
+    beside = {"p/2.png": png(2), "p/.3.png": png(3), "p/notes.txt": b"none", "q/4.png": png(4), "preview.png": png(5)}
+    card = folder_card(tmp_path / "a", {"p/0.png": png(0), "p/1.png": png(1)} | beside)
     long_card(card, rows("p/0.png", "p/1.png"))
-    with pytest.warns(
-        UserWarning, match="1 pictures in .*a are in none of its tables and are left out; the first is p/2.png"
-    ):
+    message = (
+        "card a: 1 pictures beside those that its rows name are in none of the rows that were read, such as .*p/2.png"
+    )
+    with pytest.warns(NotAmongTheRows, match=message):
         assert len(load_images(read_card(card))) == 2
+
+
+def csv_card(place: Path, table: str, columns: str = "", extra: str = "", name: str = "data.csv") -> Path:
+    long_card(place, rows(png(0), png(1)), columns, extra)
+    (place / "data.parquet").unlink()
+    (place / "README.md").write_text((place / "README.md").read_text().replace("*.parquet", "*.csv"))
+    for seed in range(4):
+        (place / f"{seed}.png").write_bytes(png(seed))
+    (place / name).write_text(table)
+    return place
+
+
+@pytest.mark.parametrize("limit", [None, 9])  # as a whole, and as a stream
+def test_names_in_a_table_of_text_are_text(tmp_path, limit):
+    """pandas would make 1 of 0001 and of 01, 0 of 0e1, and nothing of NA."""
+    said = ["0001", "01", "0e1", "NA"]
+    lines = [f"{seed}.png,{'real' if seed % 2 else 'sdxl'},{content}" for seed, content in enumerate(said)]
+    table = "\n".join(["image,generator,content_id", *lines])
+    card = csv_card(tmp_path / "a", table, extra="  streamed: true\n" * (limit is not None))
+    assert sorted(load_images(read_card(card), limit=limit)["content_id"][:]) == sorted(said)
+
+
+@pytest.mark.parametrize("limit", [None, 9])
+@pytest.mark.parametrize(
+    ("generators", "labels", "cells"),
+    [
+        ('{name: sdxl, value: "2022"}', "[0, 1]", ("2021,0", "2022,1")),
+        ("{name: sdxl, value: 2022}", '["0", "1"]', ("2021,0", "2022,1")),
+        ("{name: sdxl, value: 2022}, {name: flux, value: a}", "[0, 1]", ("2021,False", "2022,True")),
+        ("{name: sdxl, value: NA}", "[n, y]", ("2021,n", "NA,y")),
+    ],
+)
+def test_a_number_is_the_same_as_a_text_and_as_a_number(tmp_path, generators, labels, cells, limit):
+    columns = "{image: image, generator: generator, label: label}"
+    extra = f"  labels: {labels}\n  real: 2021\n" + "  streamed: true\n" * (limit is not None)
+    table = f"image,generator,label\n0.png,{cells[0]}\n1.png,{cells[1]}\n"
+    card = csv_card(tmp_path / "a", table, columns, extra)
+    text = (card / "README.md").read_text().replace("[{name: sdxl}]", f"[{generators}]")
+    (card / "README.md").write_text(text)
+    images = load_images(read_card(card), generators=["sdxl"], limit=limit)
+    assert sorted(images["generator"][:]) == ["real", "sdxl"]
+
+
+def test_a_number_in_a_typed_table_is_the_text_of_the_card(tmp_path):
+    table = rows(png(0), png(1)).assign(generator=[0, 2022])
+    card = long_card(tmp_path / "a", table, extra='  real: "0"\n')
+    (card / "README.md").write_text(
+        (card / "README.md").read_text().replace("{name: sdxl}", '{name: sdxl, value: "2022"}')
+    )
+    assert load_images(read_card(card))["generator"][:] == ["real", "sdxl"]
+
+
+def test_metadata_beside_pictures_whose_content_ids_are_numbers_to_the_library_is_refused(tmp_path):
+    columns = "{image: image, generator: generator, content_id: content_id}"
+    for name, contents, fails in (("a", ("7", "12"), False), ("b", ("0001", "01"), True), ("c", ("0e1", "12"), True)):
+        lines = [f"{seed}.png,{who},{content}" for seed, (who, content) in enumerate(zip(("real", "sdxl"), contents))]
+        table = "\n".join(["file_name,generator,content_id", *lines])
+        card = csv_card(tmp_path / name, table, columns, name="metadata.csv")
+        for seed in (2, 3):
+            (card / f"{seed}.png").unlink()
+        said = (card / "README.md").read_text()
+        (card / "README.md").write_text(said.replace('configs:\n- config_name: default\n  data_files: "*.csv"\n', ""))
+        if fails:
+            message = (
+                f"card {name}: .*metadata.csv has the content id '{contents[0]}', which the library datasets reads as"
+            )
+            with pytest.raises(ValueError, match=message):
+                load_images(read_card(card))
+        else:
+            assert load_images(read_card(card))["content_id"][:] == list(contents)
+
+
+def test_values_that_have_names_are_told_by_their_names(tmp_path):
+    names = datasets.ClassLabel(names=["real", "sdxl", "flux"])
+    table = rows(png(0), png(1), png(2), png(3), label=[0, 1, 2, 2])
+    columns = "{image: image, generator: label}"
+    card = long_card(tmp_path / "a", table, columns, feature=names)
+    with pytest.raises(ValueError, match="value of card a for a generator: 'flux'; expected one of real, sdxl$"):
+        load_images(read_card(card))
+    card = long_card(tmp_path / "b", table, columns, "  streamed: true\n", feature=names)
+    with pytest.warns(UserWarning, match="card b: 2 of the first 4 rows are of 'flux', which the card does not name"):
+        assert len(load_images(read_card(card), limit=9)) == 2
+
+
+def test_a_part_that_the_library_renames_is_the_split_of_the_card(tmp_path):
+    for name, split in (("a", "  splits: {validation: dev}\n"), ("b", "  splits: {validation: val, test: eval}\n")):
+        card = long_card(tmp_path / name, rows(png(0), png(1)), extra=split)
+        said = (card / "README.md").read_text()
+        (card / "README.md").write_text(
+            said.replace('configs:\n- config_name: default\n  data_files: "*.parquet"\n', "")
+        )
+        for place, folder in enumerate(("train", split.split(": ")[2].strip("}\n").split(",")[0], "test")):
+            (card / folder).mkdir()
+            rows(png(2 * place), png(2 * place + 1)).assign(content_id=folder).to_parquet(card / folder / "0.parquet")
+        (card / "data.parquet").unlink()
+        assert load_images(read_card(card))["split"][:] == ["train"] * 2 + ["validation"] * 2 + ["test"] * 2
+
+
+def test_empty_cells_and_empty_files_contradict_nobody(tmp_path, recwarn):
+    for name, empty in (("a", ""), ("b", None)):
+        files = {"0.png": png(0), "1.png": png(1)} | ({"2.png": b"", "3.png": b""} if empty is not None else {})
+        card = folder_card(tmp_path / name, files)
+        images = list(files) + [None, None] * (empty is None)
+        long_card(card, rows(*images, content_id=list("abcd")))
+        assert len(load_images(read_card(card))) == 4
+    assert not [one for one in recwarn if "stand as real and as generated" in str(one.message)]
+
+
+def test_a_folder_on_the_hub_is_fetched_as_any_other_data_set(tmp_path, monkeypatch):
+    files = {
+        f"{source}/{number}.png": png(number + 9 * len(source)) for source in ("real", "sdxl") for number in (0, 1)
+    }
+    there = folder_card(tmp_path / "there", files)
+    card = folder_card(tmp_path / "card", {})
+    text = (card / "README.md").read_text()
+    (card / "README.md").write_text(text.replace("repo: .", "repo: a/b").replace("local", "a" * 40) + ANSWERED)
+    monkeypatch.setattr("itemkit.data.layouts.fetch", lambda *asked: there)
+    assert load_images(read_card(card))["content_id"][:] == ["0", "1", "0", "1"]
+
+
+def test_a_path_may_be_written_through_a_link_or_with_brackets(tmp_path):
+    card = csv_card(tmp_path / "a[1]", "")
+    (tmp_path / "link").symlink_to(card)
+    lines = f"image,generator,content_id\n{tmp_path}/link/0.png,real,a\n{card}/1.png,sdxl,a\n"
+    (card / "data.csv").write_text(lines)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotAmongTheRows)
+        assert load_images(read_card(card))["image_id"][:] == [image_id(png(0)), image_id(png(1))]
+    (tmp_path / "elsewhere.png").write_bytes(png(5))
+    (card / "data.csv").write_text(lines.replace(f"{card}/1.png", f"{tmp_path}/elsewhere.png"))
+    with pytest.raises(ValueError, match="elsewhere.png', which is not below"):
+        load_images(read_card(card))
+
+
+def test_first_lines_that_are_no_yaml_are_named_with_their_file(tmp_path):
+    card = long_card(tmp_path / "a", rows(png(0), png(1)), extra="  real: real\n")
+    data = tmp_path / "data"
+    data.mkdir()
+    shutil.move(card / "data.parquet", data)
+    (card / "README.md").write_text((card / "README.md").read_text().replace("repo: .", "repo: ../data"))
+    for name, text in (("README.md", "---\nconfigs: [\n---\n"), (".huggingface.yaml", "a: [")):
+        (data / name).write_text(text)
+        with pytest.raises(
+            ValueError, match=f"card a: the lines of .*{name} that say what its files are cannot be read"
+        ):
+            load_images(read_card(card))
+        (data / name).unlink()
+    (data / "state.json").write_text("{}")
+    with pytest.raises(ValueError, match="card a: .*data was written by save_to_disk; write it by to_parquet"):
+        load_images(read_card(card))
 
 
 @pytest.mark.parametrize("limit", [None, 9])  # as a whole, and as a stream
@@ -557,6 +716,11 @@ def test_exif_that_is_no_exif_is_passed_over(exif):
         ("generators: [{name: sdxl, value: no}]", "is False; expected a text or a number, in quotes if it is a text"),
         ("labels: [no, yes]", 'a label, is False; expected a text or a number, in quotes if it is a text, as "no"'),
         ("splits: {train: no}", "itemkit.splits.train is False; expected a name, in quotes if it is a number, yes or"),
+        (
+            "generators: [{name: SDXL}, {name: sdxl}]",
+            "a generator is called 'sdxl' and another 'SDXL'; their names become",
+        ),
+        ("revision: local\n  revision: local", "cannot be read \\('revision' stands there twice\\)"),
         ("generators: [{name: real, value: x}]", "a generator is called 'real', as rows and columns of the tables are"),
         (
             "generators: [{name: mean}]",

@@ -49,9 +49,10 @@ def test_a_branch_is_no_commit(tmp_path):
 
 
 def test_a_damaged_record_is_named(tmp_path):
-    (tmp_path / "revisions.json").write_text("{")
-    with pytest.raises(ValueError, match="revisions.json is damaged .*; correct or remove it"):
-        resolve_revision("someone/something", None, tmp_path)
+    for text in ("{", "[]", '{"models/someone/something": 1}', '{"models/someone/something": "main"}'):
+        (tmp_path / "revisions.json").write_text(text)
+        with pytest.raises(ValueError, match="revisions.json is damaged .*; correct or remove it"):
+            resolve_revision("someone/something", None, tmp_path)
 
 
 def test_what_was_fetched_once_asks_nobody_again(hub, network):

@@ -163,14 +163,17 @@ def test_what_dead_processes_were_writing_is_cleared_away_and_nothing_else(tmp_p
     folder = left.with_name(left.name.replace("table-1", "head"))
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    kept = [f"a.{socket.gethostname()}-{os.getpid()}-0.part", f"a.other-host-{dead}-0.part", "a.0123.part", "a.csv"]
-    for name in [*kept, "old.part"]:
+    kept = [f"a.{socket.gethostname()}-{os.getpid()}-{'0' * 32}.part", f"a.other-host-{dead}-{'0' * 32}.part", "a.csv"]
+    persons = ["film.mkv.part", f"a.other-host-{dead}-0.part", "0123.part"]  # old, and none of ours
+    old = f"a.other-host-{dead}-{'1' * 32}.part"
+    for name in [*kept, *persons, old]:
         (tmp_path / name).write_text("")
-    os.utime(tmp_path / "old.part", (time.time() - 90_000,) * 2)
+    for name in [*persons, old]:
+        os.utime(tmp_path / name, (time.time() - 90_000,) * 2)
     with whole(tmp_path / "now.csv") as part:
         part.write_text("")
         clear_parts(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "inner", "now.csv"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, *persons, "inner", "now.csv"])
     assert not list((tmp_path / "inner").iterdir())
 
 

@@ -4,10 +4,11 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
 from huggingface_hub import DatasetCard
-from yaml import YAMLError
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
-from itemkit.data.choices import check_names
+from itemkit.data.choices import OnceLoader, check_names
 
 DATA_CARDS = Path(__file__).resolve().parents[2] / "data_cards"
 SPLITS = ("train", "validation", "test")
@@ -128,7 +129,9 @@ def read_card(path: str | Path) -> Card:
     file = _find(path)
     try:
         document = DatasetCard.load(file)
-    except (ValueError, YAMLError) as error:  # its own message has no name
+        if found := REGEX_YAML_BLOCK.search(file.read_text(encoding="utf-8")):
+            yaml.load(found[2], OnceLoader)
+    except (ValueError, yaml.YAMLError) as error:  # its own message has no name
         raise ValueError(
             f"card {file} cannot be read ({' '.join(str(error).split())}); correct its first lines"
         ) from None
@@ -159,6 +162,10 @@ def read_card(path: str | Path) -> Card:
         raise ValueError(
             f"card {file} has real {card.real!r}; expected the {card.layout} data set's name of real images"
         )
+    if card.real is None and "label" not in card.columns:
+        raise ValueError(
+            f"card {file} has real null and no column `label`, which alone would tell its real images; add one"
+        )
     if len(card.labels) != 2:
         raise ValueError(f"card {file} has labels {card.labels!r}; expected two: of real images, and of generated ones")
     return card
@@ -186,6 +193,14 @@ def _check_kinds(file: Path, block: dict) -> None:
             + written * isinstance(odd[0], bool)  # YAML takes no, yes, off and on for these
         )
     names = [str(one["name"]) for one in block.get("generators") or () if "name" in one]
+    plain = [name.casefold() for name in names]
+    if alike := [
+        name for place, name in enumerate(names) if plain.index(name.casefold()) < place and name not in names[:place]
+    ]:
+        raise ValueError(
+            f"card {file}: a generator is called {alike[0]!r} and another {names[plain.index(alike[0].casefold())]!r}; their names "
+            "become those of folders, and must differ in more than upper case (`value` may say what the data call them)"
+        )
     if odd := [name for name in names if not re.fullmatch(NAME, name)]:
         raise ValueError(
             f"card {file}: a generator is called {odd[0]!r}; its name becomes one of folders and of rows: expected it to begin "

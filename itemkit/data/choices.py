@@ -1,6 +1,18 @@
-"""Say which name is unknown, and which are known."""
+"""Names that people give: each of them known, and none twice."""
 
 from collections.abc import Iterable
+
+import yaml
+
+
+class OnceLoader(yaml.SafeLoader):
+    """YAML in which no key may stand twice: the second value would win without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := [key for place, key in enumerate(keys) if key in keys[:place]]:
+            raise yaml.YAMLError(f"{twice[0]!r} stands there twice")
+        return super().construct_mapping(node, deep)
 
 
 def check_names(kind: str, given: Iterable, known: Iterable) -> None:

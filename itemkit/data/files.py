@@ -1,6 +1,7 @@
 """Write a file or a folder whole, or not at all, and know later whether it still is what was written."""
 
 import os
+import re
 import shutil
 import socket
 import time
@@ -10,6 +11,7 @@ from hashlib import file_digest
 from pathlib import Path
 from uuid import uuid4
 
+PART = re.compile(r"(?P<begin>.+\..+)-(?P<process>\d+)-[0-9a-f]{32}\.part")  # as whole() calls them
 DAY = 86_400  # seconds: no file takes as long to write
 
 
@@ -39,10 +41,12 @@ def whole(path: str | Path) -> Iterator[Path]:
 
 
 def clear_parts(folder: str | Path) -> None:
-    """Remove what was being written below `folder` by processes of this machine that are dead, or more than a day ago."""
+    """Remove what `whole` was writing below `folder` in processes of this machine that are dead, or more than a day ago."""
     for part in Path(folder).rglob("*.part"):
-        host, _, process = part.name.removesuffix(".part").rpartition("-")[0].rpartition("-")
-        dead = host.endswith(f".{socket.gethostname()}") and process.isdigit() and not _is_alive(int(process))
+        if not (named := PART.fullmatch(part.name)):  # of another program, or of a person
+            continue
+        here = named["begin"].endswith(f".{socket.gethostname()}")
+        dead = here and not _is_alive(int(named["process"]))
         if dead or time.time() - part.stat().st_mtime > DAY:
             _remove(part)
 

@@ -80,8 +80,11 @@ def recorded_revisions(cache: str | Path) -> dict[str, str]:
     """
     record = Path(cache) / REVISIONS
     try:
-        return json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
-    except json.JSONDecodeError as error:
+        known = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+        if not isinstance(known, dict) or not all(map(is_commit, known.values())):
+            raise ValueError("expected a commit of 40 hex digits for each hub id")
+        return known
+    except ValueError as error:
         raise ValueError(f"{record} is damaged ({error}); correct or remove it, and run again") from None
 
 

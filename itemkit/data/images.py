@@ -302,6 +302,8 @@ def _check_size(image: Image.Image, pixel_limit: int) -> None:
     width, height = _extent(image)
     if width * height > pixel_limit:
         raise UnreadableImage(f"{width} x {height} pixels, more than the limit of {pixel_limit}")
+    if 0 in image.size:
+        raise UnreadableImage(f"{width} x {height} pixels, that is none")
     if max(image.size) > LONGEST * min(image.size):
         raise UnreadableImage(f"{image.width} x {image.height} pixels, one side more than {LONGEST} times the other")
 

@@ -1,10 +1,12 @@
 """Say of a row of a data set, by its card, who made its picture, and which split it belongs to."""
 
 import hashlib
+import math
 import re
 from collections.abc import Hashable, Mapping
 
 import datasets
+from datasets.data_files import SPLIT_KEYWORDS
 
 from itemkit.data.cards import SPLITS, Card
 from itemkit.data.choices import check_names
@@ -30,7 +32,7 @@ def generator_names(card: Card, feature: object = None) -> dict[Hashable, str]:
     Raises:
         ValueError: the card uses numbers, and the data set gives one of them the name of another generator, or of the same.
     """
-    told = getattr(feature, "names", None) or []
+    told = class_names(feature)
     numbers = [told.index(value) if value in told else value for value in card.values.values()]
     coded = dict(zip(numbers, card.values, strict=True))
     if twice := [number for place, number in enumerate(numbers) if number in numbers[:place]]:
@@ -45,7 +47,7 @@ def generator_names(card: Card, feature: object = None) -> dict[Hashable, str]:
                 f"card {card.name} says that {number} is {coded.get(number)}, but the data set calls it {name!r}; "
                 "correct the order of the card's generators"
             )
-    return coded
+    return {one: name for value, name in coded.items() for one in ([value] if told else _spellings(value))}
 
 
 def generator_of(card: Card, names: dict[Hashable, str], value: Hashable, label: Hashable = None) -> str | None:
@@ -79,6 +81,14 @@ def generator_of(card: Card, names: dict[Hashable, str], value: Hashable, label:
     return source
 
 
+def is_empty(card: Card, name: str, value: object) -> bool:
+    """Return whether a cell of the column `name` holds nothing: null, or blanks that the card does not give a meaning."""
+    meant = {"generator": card.values.values(), "label": card.labels}.get(name, ())
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return True
+    return isinstance(value, str) and not value.strip() and value not in meant
+
+
 REAL_WORDS = {"real", "human", "authentic", "natural", "genuine", "photo", "photograph"}
 GENERATED_WORDS = {"fake", "generated", "ai", "aigenerated", "synthetic", "artificial"}
 
@@ -94,9 +104,10 @@ def label_values(card: Card, feature: object, values: list) -> list:
     Raises:
         ValueError: the card uses numbers, and the data set calls that of real images fake, or the other way round.
     """
-    names = getattr(feature, "names", None)
+    names = class_names(feature)
     if not names:
-        return values
+        written = {one: label for label in card.labels for one in _spellings(label)}
+        return [written.get(value, value) for value in values]
     if set(card.labels) <= set(names):
         return [names[value] if isinstance(value, int) and 0 <= value < len(names) else value for value in values]
     for label, wrong, what in zip(card.labels, (GENERATED_WORDS, REAL_WORDS), ("real", "generated"), strict=True):
@@ -109,6 +120,11 @@ def label_values(card: Card, feature: object, values: list) -> list:
     return values
 
 
+def class_names(feature: object) -> list[str]:
+    """Return the names of a column of numbers that has one for each (a ClassLabel); none of any other column."""
+    return getattr(feature, "names", None) or []
+
+
 def part_splits(card: Card, parts: list[str]) -> dict[str, str]:
     """Return the split that each part of a data set is, by its name; nothing if a column or a hash decides.
 
@@ -119,8 +135,11 @@ def part_splits(card: Card, parts: list[str]) -> dict[str, str]:
     """
     if "split" in card.columns or len(parts) == 1:
         return {}
-    check_names(f"split of card {card.name}:", parts, card.split_names)
-    splits = {part: card.split_names[part] for part in parts}
+    # A folder dev/, which a card may name, is called validation by the library.
+    renamed = {str(ours): ours for ours, words in SPLIT_KEYWORDS.items() if card.splits.get(ours) in words}
+    known = renamed | card.split_names
+    check_names(f"split of card {card.name}:", parts, known)
+    splits = {part: str(known[part]) for part in parts}
     if "validation" in splits.values():
         return splits
     return {part: "train+validation" if split == "train" else split for part, split in splits.items()}
@@ -138,6 +157,12 @@ def split_of(content_id: str, part: str | None = None) -> str:
         return part
     tenth = int(hashlib.sha256(content_id.encode()).hexdigest(), 16) % (10 if part is None else 7)
     return "train" if tenth < 6 else "validation" if tenth < 7 else "test"
+
+
+def _spellings(value: Hashable) -> list[Hashable]:
+    """A value as a card and a table may each write it: 2022 or "2022"."""
+    number = int(value) if isinstance(value, str) and re.fullmatch("0|-?[1-9][0-9]*", value) else value
+    return [value, number, str(value)]
 
 
 def _letters(name: str) -> str:

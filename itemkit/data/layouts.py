@@ -13,7 +13,9 @@ from pathlib import Path
 import datasets
 import pandas as pd
 import pyarrow.compute as pc
+from datasets.packaged_modules.csv.csv import Csv
 from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
+from pandas.api.types import is_numeric_dtype
 from pyarrow import ArrowInvalid
 
 from itemkit.data.cards import REQUIRED_COLUMNS, SPLITS, TRUTH_COLUMNS, Card
@@ -21,13 +23,27 @@ from itemkit.data.choices import check_names
 from itemkit.data.files import check_seals, seal
 from itemkit.data.hub import HubError, explained, fetch, is_commit, local_folder
 from itemkit.data.images import UnreadableImage, encoded_bytes, image_id, middle_frame
-from itemkit.data.labels import check_kinds, generator_names, generator_of, label_values, part_splits, split_of
+from itemkit.data.labels import (
+    check_kinds,
+    class_names,
+    generator_names,
+    generator_of,
+    is_empty,
+    label_values,
+    part_splits,
+    split_of,
+)
 from itemkit.data.places import check_data_files, members_as_bytes, placed
 from itemkit.data.stream import first_rows
 
-STREAM = 2  # raise it when first_rows changes its result: the library cannot see that and would keep the old one
+STREAM = 3  # raise it when first_rows changes its result: the library cannot see that and would keep the old one
 
 HIDDEN = {"@eaDir", "__MACOSX", "__pycache__", "Thumbs.db", "desktop.ini"}  # beside pictures, and none
+
+
+class NotAmongTheRows(UserWarning):
+    """Told of pictures that a table need not name: previews, or those of another configuration."""
+
 
 Rows = tuple[datasets.Dataset, pd.DataFrame]  # image; label, generator, content_id, split of each
 
@@ -126,9 +142,23 @@ def _stream(card: Card, sources: tuple[str, ...], limit: int, version: int, file
         yield from first_rows(_loaded(card, place, revision=revision, streaming=True), card, sources, limit)
 
 
-def _loaded(card: Card, place: str, **options) -> datasets.DatasetDict | datasets.IterableDatasetDict:
+def _loaded(
+    card: Card, place: str, streaming: bool = False, **options
+) -> datasets.DatasetDict | datasets.IterableDatasetDict:
+    """What datasets.load_dataset returns, but that in a table of text (csv) 0001 and NA stay what they are."""
+    if Path(place, datasets.config.DATASET_STATE_JSON_FILENAME).exists():
+        raise ValueError(
+            f"card {card.name}: {place} was written by save_to_disk; write it by to_parquet, or as an imagefolder"
+        )
     try:
-        return datasets.load_dataset(place, card.configuration, **options)
+        builder = datasets.load_dataset_builder(place, card.configuration, **options)
+        if isinstance(builder, Csv):
+            builder.config.converters = dict.fromkeys(_text_columns(card), str)
+            builder.config.keep_default_na, builder.config.na_values = False, [""]  # NA and None are names
+        if streaming:
+            return builder.as_streaming_dataset()
+        builder.download_and_prepare()
+        return builder.as_dataset()
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # what the library makes of odd lines there
         if isinstance(error, (datasets.exceptions.DatasetsError, ArrowInvalid)):  # of files, and named as such
             raise
@@ -138,14 +168,23 @@ def _loaded(card: Card, place: str, **options) -> datasets.DatasetDict | dataset
         ) from None
 
 
+def _text_columns(card: Card) -> list[str]:
+    """The columns of a data set that are read as text: names, and what the card writes as text."""
+    ours = ["content_id", "split", "true_caption"]
+    ours += ["generator"] * any(isinstance(value, str) for value in card.values.values())
+    ours += ["label"] * any(isinstance(label, str) for label in card.labels)
+    return [card.columns[name] for name in ours if name in card.columns]
+
+
 def _read_tables(card: Card) -> Rows:
     """A long or wide data set; its parts are the splits if it has several and no column says otherwise."""
     if card.is_local:
-        folder, made_of = card.folder, _sizes_and_times(card)
+        folder, made_of = card.folder, (_sizes_and_times(card), _text_columns(card))
     else:
         if not _is_here(card):
             print(f"fetching {card.summary}", flush=True)
-        folder, made_of = fetch(card.repo, card.revision, "dataset"), (card.repo, card.revision)
+        folder = fetch(card.repo, card.revision, "dataset")
+        made_of = (card.repo, card.revision, _text_columns(card))
     check_data_files(card, folder)
     cache = place_of(made_of)
     if card.is_local and glob.has_magic(str(folder)):
@@ -161,20 +200,26 @@ def _read_tables(card: Card) -> Rows:
 
 
 def _warn_of_files_left_out(card: Card, images: datasets.Dataset) -> None:
-    """Tell of pictures that lie in a data set's folder and are in none of its tables, where these name files."""
+    """Tell of pictures that lie beside those that a table names, and are in no row that was read."""
     named = set()
     for chunk in images.data.column("image").chunks:  # not a byte of a picture is read
         paths = pc.struct_field(chunk, "path").filter(pc.is_null(pc.struct_field(chunk, "bytes"))).to_pylist()
-        named.update(os.path.realpath(path) for path in paths if path)
-    if not named:
-        return
-    pictures = [file for file in picture_files(card.folder) if file.suffix.lower() in ImageFolder.EXTENSIONS]
-    if left := [file for file in pictures if os.path.realpath(file) not in named]:
+        named.update(path for path in paths if path)
+    folders = sorted({os.path.dirname(path) for path in named})
+    beside = [os.path.join(folder, name) for folder in folders if os.path.isdir(folder) for name in os.listdir(folder)]
+    left = [path for path in beside if path not in named and _is_picture(Path(path))]
+    if left and (left := sorted(set(left) - set(map(os.path.realpath, named)))):
         warnings.warn(
-            f"card {card.name}: {len(left)} pictures in {card.folder} are in none of its tables and are left out; the first is "
-            f"{left[0].relative_to(card.folder)}",
+            f"card {card.name}: {len(left)} pictures beside those that its rows name are in none of the rows that were read, "
+            f"such as {left[0]}; they are left out",
+            NotAmongTheRows,
             stacklevel=2,
         )
+
+
+def _is_picture(file: Path) -> bool:
+    hidden = file.name.startswith(".") or file.name in HIDDEN
+    return not hidden and file.suffix.lower() in ImageFolder.EXTENSIONS
 
 
 def _linked(folder: Path, place: Path) -> Path:
@@ -190,28 +235,30 @@ def _linked(folder: Path, place: Path) -> Path:
 def _read_long(card: Card, part: datasets.Dataset, split: str | None, folder: Path) -> list[Rows]:
     """One row for each image."""
     images = _images(card, part, card.columns["image"], folder)
-    facts = _facts(card, part, images, split)
+    facts = _facts(card, part, images, split, folder)
     names = generator_names(card, part.features.get(card.columns["generator"]))
     values = facts["generator"].where(facts["generator"].notna(), None).tolist()
     labels = [None] * len(values)
     if "label" in facts:
         labels = label_values(card, part.features[card.columns["label"]], facts["label"].tolist())
     sources = [generator_of(card, names, value, label) for value, label in zip(values, labels, strict=True)]
-    unknown = [value for value, source in zip(values, sources, strict=True) if source is None]
-    check_names(f"value of card {card.name} for a generator:", unknown, names)
+    if unknown := [value for value, source in zip(values, sources, strict=True) if source is None]:
+        told = dict(enumerate(class_names(part.features[card.columns["generator"]])))
+        known = dict.fromkeys(told.get(value, value) for value in card.values.values())
+        check_names(f"value of card {card.name} for a generator:", [told.get(unknown[0], unknown[0])], known)
     return [(images, _labelled(facts.assign(generator=sources)))]
 
 
 def _read_wide(card: Card, part: datasets.Dataset, split: str | None, folder: Path) -> list[Rows]:
     """One column for the real images and one for each generator."""
     columns = {name: _images(card, part, column, folder) for name, column in card.values.items()}
-    facts = _facts(card, part, columns["real"], split)
+    facts = _facts(card, part, columns["real"], split, folder)
     return [(images, _labelled(facts.assign(generator=name))) for name, images in columns.items()]
 
 
 def _read_folder(card: Card, generators: list[str]) -> Rows:
     """A folder real/ and one for each generator; metadata.csv may give content_id and split of some files."""
-    root = card.folder
+    root = card.folder if card.is_local else fetch(card.repo, card.revision, "dataset")
     folders = sorted(path.name for path in root.iterdir() if path.is_dir())
     sources = {name: str(folder) for name, folder in card.values.items() if name in ("real", *generators)}
     check_names(f"folder of card {card.name}:", sources.values(), folders)
@@ -365,7 +412,9 @@ def _identify(row: dict) -> dict:
         return {"image_id": image_id(str(error).encode())}
 
 
-def _facts(card: Card, part: datasets.Dataset, images: datasets.Dataset, split: str | None) -> pd.DataFrame:
+def _facts(
+    card: Card, part: datasets.Dataset, images: datasets.Dataset, split: str | None, folder: Path
+) -> pd.DataFrame:
     """The columns of one part that are no images, under our names; `split` is what part_splits says of it."""
     columns = {ours: theirs for ours, theirs in card.columns.items() if ours != "image"}
     _check_columns(card, part, columns.values())
@@ -374,7 +423,7 @@ def _facts(card: Card, part: datasets.Dataset, images: datasets.Dataset, split: 
     facts = pd.DataFrame({ours: table[theirs] for ours, theirs in columns.items()})
     needed = ["content_id", "split", "label", *(["generator"] if "label" not in facts else [])]
     for name in (name for name in ("content_id", "split", "label", "generator") if name in facts):
-        empty = facts[name].isna() | (facts[name].astype(str).str.strip() == "") & (name == "content_id")
+        empty = facts[name].map(lambda value, name=name: is_empty(card, name, value)).astype(bool)
         if name in needed and empty.any():
             instead = f", or take {name} out of the card's columns" * (name not in REQUIRED_COLUMNS[card.layout])
             if name == "generator":
@@ -383,14 +432,30 @@ def _facts(card: Card, part: datasets.Dataset, images: datasets.Dataset, split: 
                 f"card {card.name}: column {columns[name]!r} is empty in {empty.sum()} rows, first in row "
                 f"{int(empty.to_numpy().argmax()) + 1}; fill it{instead}"
             )
+    if "content_id" in facts and is_numeric_dtype(facts["content_id"]):
+        _check_numbers(card, folder)
     contents = facts["content_id"].astype(str) if card.has_contents else identified(card, images)["image_id"][:]
     facts["content_id"] = contents
     if "split" not in facts:
         return facts.assign(split=[split_of(content, split) for content in facts["content_id"]])
-    told = getattr(part.features[columns["split"]], "names", None)  # of a ClassLabel
+    told = class_names(part.features[columns["split"]])
     theirs = facts["split"].map(dict(enumerate(told)) if told else str)
     check_names(f"split of card {card.name}:", theirs.unique(), card.split_names)
     return facts.assign(split=theirs.map(card.split_names))
+
+
+def _check_numbers(card: Card, folder: Path) -> None:
+    """Raise a ValueError if the library, which takes numbers in metadata.csv for such, would make one of two content ids."""
+    column = card.columns["content_id"]
+    for file in sorted(folder.rglob("metadata.csv")):
+        texts = (
+            pd.read_csv(file, dtype=str, usecols=lambda name: name == column).reindex(columns=[column])[column].dropna()
+        )
+        if len(odd := texts[~texts.str.fullmatch("0|-?[1-9][0-9]*")]):
+            raise ValueError(
+                f"card {card.name}: {file} has the content id {odd.iloc[0]!r}, which the library datasets reads as a number; "
+                "put a letter in front of each"
+            )
 
 
 def _labelled(facts: pd.DataFrame) -> pd.DataFrame:

@@ -90,7 +90,7 @@ def load_images(
     facts = facts.iloc[rows].reset_index(drop=True)
     facts = facts if truth else facts.drop(columns=[name for name in TRUTH_COLUMNS if name in facts])
     images = identified(card, table.select(rows))
-    _warn_of_contradictions(card, images["image_id"][:], facts)
+    _warn_of_contradictions(card, images, facts)
     return datasets.concatenate_datasets([images, datasets.Dataset.from_pandas(facts)], axis=1)
 
 
@@ -118,15 +118,25 @@ def _within(limit: int, facts: pd.DataFrame) -> pd.Series:
     return pd.Series(pd.MultiIndex.from_arrays([facts["split"], group, facts["content_id"]]).isin(wanted), facts.index)
 
 
-def _warn_of_contradictions(card: Card, image_ids: list[str], facts: pd.DataFrame) -> None:
+def _warn_of_contradictions(card: Card, images: datasets.Dataset, facts: pd.DataFrame) -> None:
+    image_ids = pd.Series(images["image_id"][:])
     labels = facts["label"].groupby(image_ids).nunique()
-    if len(both := labels.index[labels > 1]):
-        sources = facts["generator"][pd.Series(image_ids).eq(both[0]).to_numpy()].unique()
+    both = [one for one in labels.index[labels > 1] if _has_content(images[int(image_ids.eq(one).idxmax())])]
+    if both:
+        sources = facts["generator"][image_ids.eq(both[0])].unique()
         warnings.warn(
             f"card {card.name}: {len(both)} pictures stand as real and as generated; the first, {both[0]}, as "
             f"{' and as '.join(sources)}",
             stacklevel=3,
         )
+
+
+def _has_content(row: dict) -> bool:
+    """Whether there is a file with something in it: all empty cells, and all files that are gone, have one image_id."""
+    try:
+        return len(encoded_bytes(row["image"])) > 0
+    except UnreadableImage:
+        return False
 
 
 def _in_a_later_split(card: Card, facts: pd.DataFrame) -> pd.Series:

@@ -49,10 +49,11 @@ def check_data_files(card: Card, folder: Path | None) -> None:
                 return
     else:
         readme = folder / datasets.config.REPOCARD_FILENAME
-    configs = (metadata_load(readme) or {}).get("configs") if readme.is_file() else None
-    said = [configs]
-    if folder and (other := folder / datasets.config.REPOYAML_FILENAME).is_file():
-        said.append(yaml.safe_load(other.read_text(encoding="utf-8")))
+    other = readme.with_name(datasets.config.REPOYAML_FILENAME)
+    with _named_if_no_yaml(card, readme):
+        configs = (metadata_load(readme) or {}).get("configs") if readme.is_file() else None
+    with _named_if_no_yaml(card, other):
+        said = [configs, yaml.safe_load(other.read_text(encoding="utf-8")) if folder and other.is_file() else None]
     for text in _texts(said):
         if "://" in text or os.path.isabs(text) or ".." in Path(text).parts:
             raise ValueError(f"card {card.name}: {readme} names data files {text!r}; expected files of its own folder")
@@ -68,6 +69,17 @@ def check_data_files(card: Card, folder: Path | None) -> None:
                     f"card {card.name}: {readme} names data files {pattern!r}, and none is in {place}; correct `configs` there, "
                     "or put the files there"
                 ) from None
+
+
+@contextmanager
+def _named_if_no_yaml(card: Card, file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(
+            f"card {card.name}: the lines of {file} that say what its files are cannot be read "
+            f"({' '.join(str(error).split())}); correct them"
+        ) from None
 
 
 def _patterns(value: object) -> list[str]:
@@ -100,6 +112,8 @@ def placed(card: Card, images: datasets.Dataset, folder: Path) -> datasets.Datas
     if not any(pc.any(chunk).as_py() for chunk in pointers):
         return images
     allowed = [str(folder), str(folder.resolve()), str(datasets.config.EXTRACTED_DATASETS_PATH)]
+    if card.is_local:  # `folder` may be one of links to its files
+        allowed.append(str(card.folder.resolve()))
     return images.map(_placed, fn_kwargs={"allowed": allowed, "card": card.name}, desc="paths")
 
 
@@ -123,7 +137,8 @@ def place(path: str, allowed: list[str], card: str) -> str:
             f"card {card}: the column of images holds addresses such as {path}; download them, and give paths"
         )
     whole = os.path.normpath(os.path.join(allowed[0], path))
-    if not any(whole.startswith(os.path.join(folder, "")) for folder in allowed):
+    real = os.path.realpath(whole) if os.path.isabs(path) and "\0" not in path else whole  # written through a link
+    if not any(one.startswith(os.path.join(folder, "")) for one in (whole, real) for folder in allowed):
         raise ValueError(
             f"card {card}: the column of images names {path!r}, which is not below {allowed[0]}; move or link it into that "
             "folder, and name it as seen from there"

@@ -1,5 +1,6 @@
 """Take the first rows of a data set that is too large, or too many, to be downloaded."""
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import product
@@ -11,7 +12,16 @@ from datasets import IterableDataset
 from itemkit.data.cards import SPLITS, Card
 from itemkit.data.choices import check_names
 from itemkit.data.images import encoded_bytes, image_id
-from itemkit.data.labels import check_kinds, generator_names, generator_of, label_values, part_splits, split_of
+from itemkit.data.labels import (
+    check_kinds,
+    class_names,
+    generator_names,
+    generator_of,
+    is_empty,
+    label_values,
+    part_splits,
+    split_of,
+)
 from itemkit.data.places import place_in_stream
 
 FILES = 64  # of a part, that are looked into: more would be a download
@@ -41,7 +51,7 @@ def first_rows(
     """
     columns = [*card.columns.values(), *(card.values[one] for one in sources if card.layout == "wide")]
     columns = list(dict.fromkeys(columns))  # one may say two things
-    splits, seen, found = part_splits(card, list(parts)), Counter(), Counter()
+    splits, seen, found, unnamed = part_splits(card, list(parts)), Counter(), Counter(), Counter()
     for name, part in parts.items():
         check_names(f"column of card {card.name}:", columns, part.column_names or columns)
         split = splits.get(name)
@@ -54,10 +64,16 @@ def first_rows(
             if barren == IDLE_FILES or not _wanted(chosen, limit):
                 break
             before = found.total()
-            for one in _still_sought(rows, card, names, split, chosen, limit, seen):
+            for one in _still_sought(rows, card, names, split, chosen, limit, seen, unnamed):
                 found[one["generator"]] += 1
                 yield one
             barren = 0 if found.total() > before else barren + 1
+    for value, count in unnamed.items():
+        warnings.warn(
+            f"card {card.name}: {count} of the first {seen.total()} rows are of {value!r}, which the card does not name, and are "
+            "left out",
+            stacklevel=2,
+        )
     if missing := [source for source in sources if not found[source]]:
         raise ValueError(
             f"card {card.name}: none of the first {seen.total()} rows is of {missing[0]}, called "
@@ -66,16 +82,33 @@ def first_rows(
 
 
 def _still_sought(
-    rows: IterableDataset, card: Card, names: dict, split: str | None, chosen: dict, limit: int, seen: Counter
+    rows: IterableDataset,
+    card: Card,
+    names: dict,
+    split: str | None,
+    chosen: dict,
+    limit: int,
+    seen: Counter,
+    unnamed: Counter,
 ) -> Iterator[dict]:
-    """The images of one file that are still sought, until nothing new has come for a while; keeps both counts."""
+    """The images of one file that are still sought, until nothing new has come for a while; keeps all counts."""
     sources, idle = tuple(dict.fromkeys(source for _, source in chosen)), 0
     features = rows.features or {}
-    told = dict(enumerate(getattr(features.get(card.columns.get("split")), "names", ())))  # of a ClassLabel
+    told = dict(enumerate(class_names(features.get(card.columns.get("split")))))
+    called = dict(enumerate(class_names(features.get(card.columns.get("generator")))))
     for row in rows:
-        seen[row.get(card.columns.get("generator"))] += 1
+        value = row.get(card.columns.get("generator"))
+        value = called.get(value, value)
+        seen[value] += 1
         idle += 1
-        for one in _wide(row, card, sources) if card.layout == "wide" else _long(row, card, sources, names, features):
+        if card.layout == "wide":
+            images = _wide(row, card, sources)
+        elif (source := _source(row, card, names, features)) is None:
+            unnamed[value] += 1
+            images = ()
+        else:
+            images = _long(row, card, source) if source in sources else ()
+        for one in images:
             one["split"] = _split(row, card, split, one["content_id"], told)
             contents = chosen.get((one["split"], one["generator"]))
             if contents is not None and (one["content_id"] in contents or len(contents) < limit):
@@ -105,21 +138,23 @@ def _wide(row: dict, card: Card, sources: tuple[str, ...]) -> Iterator[dict]:
         yield {"image": _encoded(row[card.values[source]], card), "generator": source, "content_id": content}
 
 
-def _long(row: dict, card: Card, sources: tuple[str, ...], names: dict, features: Mapping) -> Iterator[dict]:
+def _source(row: dict, card: Card, names: dict, features: Mapping) -> str | None:
     label = None
     if column := card.columns.get("label"):
         (label,) = label_values(card, features.get(column), [_filled(row, card, "label")])
-    source = generator_of(card, names, row[card.columns["generator"]], label)
-    if source in sources:
-        image = _encoded(row[card.columns["image"]], card)
-        content = str(_filled(row, card, "content_id")) if card.has_contents else image_id(encoded_bytes(image))
-        yield {"image": image, "generator": source, "content_id": content}
+    return generator_of(card, names, row[card.columns["generator"]], label)
+
+
+def _long(row: dict, card: Card, source: str) -> Iterator[dict]:
+    image = _encoded(row[card.columns["image"]], card)
+    content = str(_filled(row, card, "content_id")) if card.has_contents else image_id(encoded_bytes(image))
+    yield {"image": image, "generator": source, "content_id": content}
 
 
 def _filled(row: dict, card: Card, name: str) -> object:
     """A cell that may not be empty: without it a picture would count as generated, or show what all such rows show."""
     column = card.columns[name]
-    if row[column] is None or (name == "content_id" and not str(row[column]).strip()):
+    if is_empty(card, name, row[column]):
         raise ValueError(f"card {card.name}: column {column!r} is empty in a row; fill it, or take its rows out")
     return row[column]
 

@@ -1,17 +1,21 @@
 """What it buys to keep silent: coverage and error of a detector that may answer "undecided"."""
 
+import math
+
 import pandas as pd
 
 from itemkit.evaluation.calibration import conformal_threshold
 from itemkit.evaluation.metrics import MINIMUM_ROWS
 
-KINDS = ("coverage", "error", "error_answered")
+CLASSES = ("real", "generated")
+COUNTS = ("pictures", "answered", "wrong", "answered_wrong")
 
 
 def selective_risk(predictions: pd.DataFrame, false_positive_rate: float = 0.05) -> pd.DataFrame:
-    """Coverage and error of each head on generators that it was not trained on, with and without silence.
+    """Count what each head answers and mistakes, with and without silence, on generators that it was not trained on.
 
-    A head calls generated what scores above the conformal threshold of its real validation pictures.
+    A head calls generated what scores above the conformal threshold of its real validation pictures. Where these are too
+    few for one, it can call nothing generated, and so answers nothing.
 
     Args:
         predictions: a row for each picture of validation and test and each head: generator, label, split, train_on, seed,
@@ -19,24 +23,46 @@ def selective_risk(predictions: pd.DataFrame, false_positive_rate: float = 0.05)
         false_positive_rate: that the thresholds are chosen for, in (0, 1).
 
     Returns:
-        train_on, seed, generator; and, each of the real pictures (real_coverage and so on) and of the generated ones:
-        coverage, the share that is answered; error, the share of all pictures that is called the other class; and
-        error_answered, of those that are answered. NaN where it would be of fewer than MINIMUM_ROWS pictures.
+        train_on, seed, generator; and, each of the real pictures (real_pictures and so on) and of the generated ones:
+        pictures; answered; wrong, those that are called the other class; and answered_wrong, those of them that are
+        answered.
     """
     rows = []
     for (source, seed), head in predictions.groupby(["train_on", "seed"], sort=False):
         real = head.loc[(head["split"] == "validation") & (head["label"] == 0), "score"]
         threshold = conformal_threshold(real.to_numpy(), false_positive_rate)
         tested = head[head["split"] == "test"]
-        tested = tested.assign(wrong=(tested["score"] > threshold) != (tested["label"] == 1))
+        tested = tested.assign(
+            wrong=(tested["score"] > threshold) != (tested["label"] == 1),
+            answered=tested["answered"] & math.isfinite(threshold),
+        )
         for generator in tested["generator"][tested["label"] == 1].unique():
             if generator != source:
                 classes = tested[tested["label"] == 0], tested[tested["generator"] == generator]
-                shares = [
-                    one.mean() if len(one) >= MINIMUM_ROWS else float("nan")
-                    for pictures in classes
-                    for one in (pictures["answered"], pictures["wrong"], pictures.loc[pictures["answered"], "wrong"])
+                counts = [
+                    count
+                    for one in classes
+                    for count in (len(one), one.answered.sum(), one.wrong.sum(), (one.answered & one.wrong).sum())
                 ]
-                rows.append((source, seed, generator, *shares))
-    columns = [f"{label}_{kind}" for label in ("real", "generated") for kind in KINDS]
+                rows.append((source, seed, generator, *counts))
+    columns = [f"{label}_{count}" for label in CLASSES for count in COUNTS]
     return pd.DataFrame(rows, columns=["train_on", "seed", "generator", *columns])
+
+
+def shares(counts: pd.DataFrame) -> pd.DataFrame:
+    """Turn counts of selective_risk, or sums of them, into shares, each of real and of generated pictures.
+
+    Returns:
+        A row for each of `counts`: coverage, the share that is answered; error, the share of all that is called the other
+        class; error_answered, of those that are answered. NaN where it would be of fewer than MINIMUM_ROWS pictures.
+    """
+    columns = {}
+    for label in CLASSES:
+        pictures, answered, wrong, answered_wrong = (counts[f"{label}_{count}"] for count in COUNTS)
+        for kind, part, whole in (
+            ("coverage", answered, pictures),
+            ("error", wrong, pictures),
+            ("error_answered", answered_wrong, answered),
+        ):
+            columns[f"{label}_{kind}"] = part / whole.where(whole >= MINIMUM_ROWS)
+    return pd.DataFrame(columns)

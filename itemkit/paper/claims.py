@@ -139,7 +139,9 @@ def truth(correct: pd.DataFrame) -> str:
     """Of 02_truth: how often captioner and detector are right, on real pictures and on generated ones."""
     known = correct.dropna(subset="nouns_named")
     others = known.drop(index="real", errors="ignore")
-    if "real" not in known.index or others.empty:
+    if known.empty:
+        told = "The true captions of this card name no noun that is looked for, so that nothing can be compared"
+    elif "real" not in known.index or others.empty:
         told = f"The card names true captions of {_listed(list(known.index))} alone, so that nothing can be compared"
     else:
         worst = others["nouns_named"].idxmin()
@@ -303,13 +305,13 @@ def calibration(table: pd.DataFrame, track: str) -> str:
 
 def selective(table: pd.DataFrame, track: str) -> str:
     """Of 04_selective: what it buys, on generators that a head does not know, that a detector may say "undecided"."""
-    mean = table.mean()
+    whole = table.loc["all"]
     begins = f"Item, {track} files, generators that a head was not trained on, thresholds for 5 % false positives."
-    if mean.isna().any():
+    if whole.isna().any():
         return f"{begins} Too few pictures to say what silence buys."
     told = [
-        f"of {label} pictures {mean[f'{label}_coverage']:.0%} are answered, {mean[f'{label}_error_answered']:.1%} of them "
-        f"wrongly, instead of {mean[f'{label}_error']:.1%} of all"
+        f"of {label} pictures {whole[f'{label}_coverage']:.0%} are answered, {whole[f'{label}_error_answered']:.1%} of them "
+        f"wrongly, instead of {whole[f'{label}_error']:.1%} of all"
         for label in ("real", "generated")
     ]
     return f"{begins} A picture without objects, or one unlike the training pictures, is called undecided: {'; '.join(told)}."

@@ -171,7 +171,7 @@ def plot_risk(risk: pd.DataFrame) -> Figure:
     """What is missed of generated pictures, with and without silence: a line for each generator, mean and range over heads.
 
     Args:
-        risk: of each head, as abstention.selective_risk returns it.
+        risk: of each head: generator, and the shares as abstention.shares returns them.
     """
     answered = risk.groupby("generator")["generated_coverage"].mean().map(" ({:.0%} answered)".format)
     risk = risk.assign(source=risk["generator"] + risk["generator"].map(answered))

@@ -138,6 +138,7 @@ def card(options: argparse.Namespace) -> int:
     import pandas as pd
 
     from itemkit.data.images import inspect_images
+    from itemkit.data.layouts import NotAmongTheRows
     from itemkit.data.load import load_images
     from itemkit.evaluation.audit import contradictions, count_copies, count_pictures, too_few
 
@@ -152,6 +153,8 @@ def card(options: argparse.Namespace) -> int:
         "",
         sep="\n",
     )
+    for note in (warning.message for warning in told if warning.category is NotAmongTheRows):
+        print(f"note: {note}")
     broken = images[images["status"] != "ok"]
     faults = [str(warning.message) for warning in told if warning.category is UserWarning]
     if len(broken):
@@ -256,7 +259,8 @@ def _hub() -> Iterator[tuple[bool, str, str]]:
 
 def _cores() -> Iterator[tuple[bool, str, str]]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = int(os.environ.get("OMP_NUM_THREADS") or cores)
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # the outermost level of several
+    threads = int(said) if said.isdecimal() else cores
     yield threads <= cores, f"{cores} cores, {threads} threads", "set OMP_NUM_THREADS to the number of cores at most"
 
 

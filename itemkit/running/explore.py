@@ -84,6 +84,9 @@ class PictureExplorer(ipywidgets.VBox):
 
     def show(self, words: str | None = None) -> Verdict | None:
         """Judge the picture as it is now, with the captioner's words or others, and draw what comes out."""
+        if self.choice.value is None:
+            self.answer.value = "Upload a picture."
+            return None
         try:
             picture = decode_image(self.pictures[self.choice.value])
             for name, slider in self.sliders.items():
@@ -91,7 +94,7 @@ class PictureExplorer(ipywidgets.VBox):
                     picture = perturb(picture, name, slider.value)
             encoded = self.detector.prepared(picture)
         except UnreadableImage as error:
-            self.answer.value = html.escape(f"It cannot be read: {error}.")
+            self.answer.value, self.figure.value = html.escape(f"It cannot be read: {error}."), b""
             return None
         [verdict] = self.detector.judge([encoded], captions=None if words is None else [words])
         self.own_words = verdict.caption
@@ -107,8 +110,11 @@ class PictureExplorer(ipywidgets.VBox):
     def _add(self, change) -> None:
         for file in change["new"]:
             self.pictures[file["name"]] = bytes(file["content"])
-            self.choice.options = list(self.pictures)
-            self.choice.value = file["name"]
+            if self.choice.value == file["name"]:  # another file of the same name
+                self.show()
+            else:
+                self.choice.options = list(self.pictures)
+                self.choice.value = file["name"]
 
 
 class ContentExplorer(ipywidgets.VBox):

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import yaml
 from filelock import FileLock, Timeout
 
+from itemkit.data.choices import OnceLoader
 from itemkit.data.files import clear_parts
 from itemkit.paper.notebooks import PLAIN, STEPS, NotebookError, declared, imported
 
@@ -37,16 +38,6 @@ class RunError(ValueError):
     """A run that cannot start or did not finish; its message is what the terminal shows."""
 
 
-class _OnceLoader(yaml.SafeLoader):
-    """YAML in which no key may stand twice: the second value would win without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if twice := [key for place, key in enumerate(keys) if key in keys[:place]]:
-            raise yaml.YAMLError(f"{twice[0]!r} stands there twice")
-        return super().construct_mapping(node, deep)
-
-
 def read_profile(path: Path, is_base: bool = False) -> dict[str, object]:
     """Names and values of a profile, on top of those of the profile that it is `like`.
 
@@ -58,7 +49,7 @@ def read_profile(path: Path, is_base: bool = False) -> dict[str, object]:
         known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
         raise RunError(f"unknown profile {path.stem!r}; expected one of: {known}")
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _OnceLoader) or {}
+        values = yaml.load(path.read_text(encoding="utf-8"), OnceLoader) or {}
     except UnicodeDecodeError as error:
         raise RunError(f"{path.name} is not UTF-8 ({error}); save it as such") from None
     except yaml.YAMLError as error:
@@ -69,6 +60,8 @@ def read_profile(path: Path, is_base: bool = False) -> dict[str, object]:
         )
     if (other := values.pop("like", None)) is None:
         return values
+    if Path(str(other)).name != str(other):
+        raise RunError(f"{path.name} is like {other!r}; expected the name of a profile beside it, without .yaml")
     if is_base:
         raise RunError(f"{path.name} is like {other}, so that no profile can be like it; take {other} instead")
     base = read_profile(path.with_name(f"{other}.yaml"), is_base=True)
