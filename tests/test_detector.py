@@ -2,7 +2,9 @@
 
 import json
 import math
+import re
 import shutil
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,7 @@ from itemkit.evaluation.abstention import selective_risk, shares
 from itemkit.evaluation.calibration import at_temperature, conformal_threshold
 from itemkit.head import MLPHead, predict
 from itemkit.misalign import DISTANCES
+from itemkit.running.explore import PictureExplorer
 
 CHOICES = {"arm": "item", "distance": "difference", "pool": "mean", "fuse": "concat", "missing_box": "drop"}
 
@@ -363,3 +366,19 @@ def test_a_picture_is_upright_whether_its_file_is_given_or_opened(parts, tmp_pat
 
 def test_a_picture_of_too_many_pixels_is_unreadable_in_memory_too(detector):
     assert "more than the limit of" in detector(Image.new("1", (10_000, 9_000))).reason
+
+
+def test_the_explorer_shows_what_was_uploaded_last(detector):
+    explorer = PictureExplorer(detector, {})
+    assert explorer.answer.value == "Upload a picture." and explorer.figure.value == b""
+
+    def upload(seed: int, content: bytes) -> str:
+        file = {"name": "mine.png", "type": "image/png", "size": len(content), "content": content}
+        explorer.upload.value = ({**file, "last_modified": datetime.fromtimestamp(seed)},)
+        return explorer.answer.value
+
+    judged = [upload(seed, encode(make_picture(seed))) for seed in (0, 3)]  # two files of one name
+    expected = detector([make_picture(seed) for seed in (0, 3)])
+    assert [re.search("[01][.][0-9]{2}", one)[0] for one in judged] == [f"{one.score:.2f}" for one in expected]
+    assert judged[0] != judged[1] and explorer.figure.value
+    assert upload(9, b"no picture").startswith("It cannot be read") and explorer.figure.value == b""

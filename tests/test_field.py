@@ -199,6 +199,8 @@ def test_an_empty_folder_of_a_source_is_named(tmp_path):
         ),
         ("file_name,content_id\nreal/k.png,\u00e9\n", "is no table in UTF-8"),
         ("", "is no table in UTF-8, separated by commas"),
+        ("file_name,split\nreal/k.png,test,\nsdxl/g.png,test,\n", "with as many cells in each line as in the first"),
+        ("file_name,split\nreal/k.png,test\nsdxl/g.png,test,\n", "with as many cells in each line as in the first"),
         ("file_name,split\nreal/k.png,dev\n", "unknown split of .*metadata.csv: 'dev'"),
         ("file_name, split\nreal/k.png,dev\n", "unknown split of .*metadata.csv: 'dev'"),
         (
@@ -219,7 +221,13 @@ def test_what_is_wrong_with_metadata_is_said_with_its_line(tmp_path, text, messa
 
 
 @pytest.mark.parametrize(
-    "names", [("real\\k.png", "sdxl\\g.png"), ("./real/k.png", "./sdxl/g.png"), ("real/k.png", "sdxl/g.png")]
+    "names",
+    [
+        ("real\\k.png", "sdxl\\g.png"),
+        (" real/k.png", "sdxl/g.png "),
+        ("./real/k.png", "./sdxl/g.png"),
+        ("real/k.png", "sdxl/g.png"),
+    ],
 )
 @pytest.mark.parametrize("start", ["", "\ufeff"])
 def test_metadata_may_write_a_path_as_systems_do(tmp_path, names, start):
@@ -293,7 +301,9 @@ def test_empty_content_ids_of_a_stream_are_named(tmp_path, content):
 
 def test_real_images_that_nothing_tells_are_refused(tmp_path):
     card = long_card(tmp_path / "a", rows(png(0), png(1)), extra="  real: null\n")
-    with pytest.raises(ValueError, match="README.md has real null and no column `label`, which alone would tell its real"):
+    with pytest.raises(
+        ValueError, match="README.md has real null and no column `label`, which alone would tell its real"
+    ):
         read_card(card)
 
 
@@ -412,6 +422,12 @@ def test_a_part_that_the_library_renames_is_the_split_of_the_card(tmp_path):
         assert load_images(read_card(card))["split"][:] == ["train"] * 2 + ["validation"] * 2 + ["test"] * 2
 
 
+def test_cells_that_hold_no_picture_by_its_usual_names_are_refused(tmp_path):
+    card = long_card(tmp_path / "a", rows({"content": png(0)}, {"content": png(1)}))
+    with pytest.raises(ValueError, match="card a: column 'image' holds .*content.*; expected bytes and path"):
+        load_images(read_card(card))
+
+
 def test_empty_cells_and_empty_files_contradict_nobody(tmp_path, recwarn):
     for name, empty in (("a", ""), ("b", None)):
         files = {"0.png": png(0), "1.png": png(1)} | ({"2.png": b"", "3.png": b""} if empty is not None else {})
@@ -446,6 +462,11 @@ def test_a_path_may_be_written_through_a_link_or_with_brackets(tmp_path):
     (card / "data.csv").write_text(lines.replace(f"{card}/1.png", f"{tmp_path}/elsewhere.png"))
     with pytest.raises(ValueError, match="elsewhere.png', which is not below"):
         load_images(read_card(card))
+
+
+def test_a_path_with_a_nul_is_a_picture_that_cannot_be_read(tmp_path):
+    card = csv_card(tmp_path / "a", "image,generator,content_id\n0\0.png,real,a\n1.png,sdxl,a\n")
+    assert inspect_images(load_images(read_card(card)))["status"].tolist() == ["unreadable", "ok"]
 
 
 def test_first_lines_that_are_no_yaml_are_named_with_their_file(tmp_path):

@@ -128,6 +128,7 @@ def test_a_profile_may_be_like_another_but_for_its_results(project):
     ("values", "message"),
     [
         ("like: no_such_profile", "unknown profile 'no_such_profile'; expected one of: other, tiny"),
+        ("like: ../params/other", "tiny.yaml is like '../params/other'; expected the name of a profile beside it"),
         ("like: other", "other.yaml is like tiny, so that no profile can be like it; take tiny instead"),
         ("like: tiny", "tiny.yaml is like tiny, so that no profile can be like it"),
     ],

@@ -129,6 +129,7 @@ def test_other_profiles_may_reach_a_hub(project, active):
         (["--chek"], "unknown option '--chek'; expected one of: --check, --reference, --dry-run, --help"),
         (["toyworld", "--chek"], "unknown option '--chek'; expected one of: --check, --reference, --dry-run, --help"),
         (["--check", "toywrld"], "unknown profile 'toywrld'; expected one of: photographs toyworld"),
+        ([""], "unknown profile ''; expected one of: photographs toyworld"),  # a variable that is not set
         (["--check", "test"], "unknown profile 'test'"),
     ],
 )

@@ -204,7 +204,7 @@ def _warn_of_files_left_out(card: Card, images: datasets.Dataset) -> None:
     named = set()
     for chunk in images.data.column("image").chunks:  # not a byte of a picture is read
         paths = pc.struct_field(chunk, "path").filter(pc.is_null(pc.struct_field(chunk, "bytes"))).to_pylist()
-        named.update(path for path in paths if path)
+        named.update(path for path in paths if path and "\0" not in path)
     folders = sorted({os.path.dirname(path) for path in named})
     beside = [os.path.join(folder, name) for folder in folders if os.path.isdir(folder) for name in os.listdir(folder)]
     left = [path for path in beside if path not in named and _is_picture(Path(path))]
@@ -339,9 +339,14 @@ def _read_metadata(path: Path, files: pd.Index, others: set[str]) -> pd.DataFram
     if not path.is_file():
         return pd.DataFrame(columns=columns, dtype=str)
     try:
-        table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False)  # NA is a name as any other
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise ValueError(f"{path} is no table in UTF-8, separated by commas ({error})") from None
+        with warnings.catch_warnings():  # index_col=False: a comma at the end of each line would move all columns
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(path, dtype=str, encoding="utf-8-sig", keep_default_na=False, index_col=False)
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
+        raise ValueError(
+            f"{path} is no table in UTF-8, separated by commas, with as many cells in each line as in the first "
+            f"({' '.join(str(error).split())})"
+        ) from None
     table.columns = table.columns.str.strip()
     near = {re.sub("[^a-z]", "", name): name for name in ("file_name", *columns)}
     for name in table:
@@ -354,6 +359,7 @@ def _read_metadata(path: Path, files: pd.Index, others: set[str]) -> pd.DataFram
     named = (
         table["file_name"].fillna("").str.replace("\\", "/").str.removeprefix("./").map(lambda name: _name(Path(name)))
     )
+    named = named.where(named.isin(files), named.str.strip())
     for line, (name, twice) in enumerate(zip(named, named.duplicated(), strict=True), start=2):
         if twice:
             raise ValueError(f"{path}, line {line}: {name!r} stands there twice; remove one of the lines")
@@ -367,6 +373,8 @@ def _read_metadata(path: Path, files: pd.Index, others: set[str]) -> pd.DataFram
 
 def _images(card: Card, part: datasets.Dataset, column: str, folder: Path) -> datasets.Dataset:
     _check_columns(card, part, [column])
+    if isinstance(part.features[column], dict) and "bytes" not in part.features[column]:
+        raise ValueError(f"card {card.name}: column {column!r} holds {part.features[column]}; expected bytes and path")
     images = part.select_columns([column]).rename_columns({column: "image"})
     kind = datasets.Video if isinstance(part.features[column], datasets.Video) else datasets.Image
     try:
