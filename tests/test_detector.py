@@ -15,7 +15,7 @@ from PIL import Image
 from itemkit.arms import feature_matrix
 from itemkit.data.images import decode_image
 from itemkit.detector import Detector, DetectorError, Novelty
-from itemkit.evaluation.abstention import selective_risk, shares
+from itemkit.evaluation.abstention import of_all_heads, selective_risk, shares
 from itemkit.evaluation.calibration import at_temperature, conformal_threshold
 from itemkit.head import MLPHead, predict
 from itemkit.misalign import DISTANCES
@@ -349,7 +349,10 @@ def test_heads_that_answer_seldom_count_by_what_they_answer():
     counts["generated_answered_wrong"] = [10, 10]
     counts = counts.join(counts.rename(columns=lambda name: name.replace("generated", "real")))
     assert shares(counts)["real_error_answered"].tolist() == [pytest.approx(1 / 3), pytest.approx(np.nan, nan_ok=True)]
-    table = shares(counts.sum().to_frame().T).iloc[0]
+    risk = counts.assign(train_on="old", seed=[0, 1], generator="new")
+    table = of_all_heads(risk, ["newer", "new", "old"])
+    assert table.index.tolist() == ["new", "all"] and table.loc["new"].equals(table.loc["all"])
+    table = table.loc["all"]
     assert (table.generated_coverage, table.generated_error, table.generated_error_answered) == (0.5, 0.75, 0.5)
 
 

@@ -2,13 +2,17 @@
 
 import ast
 import re
+import types
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 
+from itemkit.paper import claims
 from itemkit.paper.notebooks import STEPS, declared
+from itemkit.paper.plots import plot_difference
 from itemkit.running.run import plan
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -107,3 +111,27 @@ def test_a_parameter_has_the_same_default_in_every_notebook_and_in_toyworld():
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks" / "params").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_profile_can_be_planned(path):
     assert len(plan(path.stem)[1]) == len(RUN)
+
+
+@pytest.mark.parametrize("phrases", [[["car"], ["car", "cat"], []], [[], [], []]])
+def test_a_generator_whose_captions_name_no_object_stays_in_the_table_of_words(phrases):
+    (cell,) = [
+        one for one in nbformat.read(ROOT / "notebooks" / "01_captions.ipynb", 4).cells if "crosstab" in one.source
+    ]
+    described = pd.DataFrame({"generator": ["real", "sdxl", "flux"], "phrases": phrases})
+    drawn = []
+    run = types.SimpleNamespace(sources=["real", "sdxl", "flux"], figure=lambda *made: drawn.append(made[2]))
+    exec(  # noqa: S102
+        cell.source,
+        {
+            "pd": pd,
+            "claims": claims,
+            "plot_difference": plot_difference,
+            "described": described,
+            "run": run,
+            "sources": described.groupby("generator", sort=False),
+        },
+    )
+    assert len(drawn) == bool(phrases[0])
+    for table in drawn:
+        assert table.to_dict("list") == {"real": [1, 0], "sdxl": [1, 1], "flux": [0, 0]}

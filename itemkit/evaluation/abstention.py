@@ -66,3 +66,10 @@ def shares(counts: pd.DataFrame) -> pd.DataFrame:
         ):
             columns[f"{label}_{kind}"] = part / whole.where(whole >= MINIMUM_ROWS)
     return pd.DataFrame(columns)
+
+
+def of_all_heads(risk: pd.DataFrame, generators: list[str]) -> pd.DataFrame:
+    """Return the shares of all heads together: a row for each of the generators that was tested, and `all`."""
+    counts = risk.drop(columns=["train_on", "seed"]).groupby("generator").sum()
+    counts = counts.loc[[generator for generator in generators if generator in counts.index]]
+    return shares(pd.concat([counts, counts.sum().rename("all").to_frame().T]).rename_axis("generator"))
