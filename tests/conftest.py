@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from random_networks import (
+from stand_in_hub import StandInHub
+
+from itemkit.running.random_networks import (
     ADJECTIVES,
     HALF,
     NOUNS,
@@ -20,7 +22,6 @@ from random_networks import (
     save_owl,
     word_tokenizer,
 )
-from stand_in_hub import StandInHub
 
 HOME = tempfile.TemporaryDirectory(prefix="itemkit-tests-")
 HUB = StandInHub()
@@ -62,14 +63,18 @@ def hub():
 TOWER = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 
-@pytest.fixture(scope="session")
-def tiny_captioner(tmp_path_factory) -> Path:
+def save_tiny_blip(folder: Path, said: tuple[str, ...] = ()) -> Path:
     spread = TOWER | {"initializer_range": 0.5}  # wide enough that different pictures have different captions
     tokenizer = word_tokenizer()
     text = spread | {"vocab_size": len(tokenizer), "max_position_embeddings": 12, "encoder_hidden_size": 32}
     text |= {"bos_token_id": 2, "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0}
     config = {"text_config": text, "vision_config": spread | {"image_size": 64, "patch_size": 16}}
-    return save_blip(tmp_path_factory.mktemp("captioner"), config, tokenizer, 64)
+    return save_blip(folder, config, tokenizer, 64, said=said)
+
+
+@pytest.fixture(scope="session")
+def tiny_captioner(tmp_path_factory) -> Path:
+    return save_tiny_blip(tmp_path_factory.mktemp("captioner"))
 
 
 def save_tiny_owl(folder: Path, family: str) -> Path:

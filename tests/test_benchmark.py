@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import save_tiny_blip
 
 from itemkit.running import benchmark
+from itemkit.running.benchmark import stages
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,24 @@ def test_the_bare_networks_get_every_picture_crop_and_text_once(readable, all_ne
     asked = said[0].loc[said[0]["phrases"].map(len) > 0, "image_id"]
     assert sum(len(pixels) for pixels, _ in bare.asked) == len(asked)
     assert bare() is None
+
+
+def test_at_full_size_the_contenders_are_the_same_and_every_picture_names_objects(
+    readable, all_networks, tmp_path, monkeypatch
+):
+    _, nouns, locator, encoder = all_networks
+    tiny = {"captioner": tmp_path / "speaks", "locator": locator.name, "encoder": encoder.name}
+    save_tiny_blip(tiny["captioner"], said=("car", "tree"))
+    names = dict(zip(benchmark.FULL_SIZE_NETWORKS.values(), tiny.values(), strict=True))
+    monkeypatch.setattr(benchmark, "save_real_size", lambda name, folder, said: names[name])
+    said = []
+    monkeypatch.setattr(benchmark, "stages", lambda *made: said.append(stages(*made)) or said[-1])
+    table = benchmark.at_full_size(readable.select(range(2)), nouns, repeats=1, threads=1)
+    assert table["contender"].tolist() == ["bare networks", "itemkit", "script"]
+    for captions, boxes, vectors, _ in said:
+        words = captions["caption"].str.split().explode()
+        assert set(words) <= {"car", "tree"} and len(words) > 2 and (captions["phrases"].map(len) > 0).all()
+        assert len(boxes) == captions["phrases"].map(len).sum() and len(vectors) == 2 + len(boxes)
 
 
 def test_memory_is_measured_in_a_process_of_its_own(readable, all_networks):

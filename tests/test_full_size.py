@@ -12,7 +12,6 @@ import datasets
 import numpy as np
 import pytest
 from conftest import encode, make_picture
-from random_networks import save_real_size
 from test_captions import caption_by_hand
 from test_embed import vectors_by_hand
 from test_locate import find_by_hand
@@ -23,6 +22,7 @@ from itemkit.embed import ClipEncoder
 from itemkit.locate import ObjectLocator
 from itemkit.pipeline import describe, embed, locate
 from itemkit.running.needs import known_networks
+from itemkit.running.random_networks import save_real_size
 
 pytestmark = pytest.mark.full_size
 NETWORKS = list(known_networks())

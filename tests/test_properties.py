@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.extra.numpy import arrays
 from PIL import Image
-from random_networks import ADJECTIVES, NOUNS, OTHERS
 from test_metrics import by_sklearn
 
 from itemkit.captions import PHRASES, object_phrases
@@ -31,6 +30,7 @@ from itemkit.evaluation.intervals import by_generator, confidence_interval, mean
 from itemkit.evaluation.metrics import METRICS, detection_metrics, roc_auc, weighted_metrics
 from itemkit.misalign import DISTANCES, POOLS, VECTOR_ARMS, features, local_misalignment, misalignment
 from itemkit.pipeline import cut_out, shuffle
+from itemkit.running.random_networks import ADJECTIVES, NOUNS, OTHERS
 from itemkit.store import cached, digest
 
 set_hypothesis_home_dir(HOME.name)  # it keeps tables of characters, even without a database of examples

@@ -3,6 +3,7 @@
 Every function returns a table of seconds, a row for each contender and repeat; `ratios` turns them into what is told.
 """
 
+import io
 import resource
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ import pandas as pd
 import spacy
 import torch
 from datasets import Dataset
+from PIL import Image
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -30,6 +33,15 @@ from itemkit.evaluation.metrics import unseen_roc_auc
 from itemkit.head import fit_together, predict
 from itemkit.locate import ObjectLocator
 from itemkit.pipeline import BOX, cut_out, describe, embed, locate
+from itemkit.running.random_networks import NOUNS, save_real_size
+
+FULL_SIZE = 1024  # pixels a side of a photograph
+FULL_SIZE_NETWORKS = {
+    "captioner": "Salesforce/blip-image-captioning-base",
+    "locator": "google/owlvit-base-patch32",
+    "encoder": "timm/vit_base_patch32_clip_224.openai",
+}
+CAPTION_LENGTH = 12  # tokens: about as many as BLIP writes of a photograph
 
 Networks = tuple[Captioner, str | Path, ObjectLocator, ClipEncoder]
 
@@ -76,6 +88,40 @@ def stages(images: Dataset, networks: Networks, cache: str | Path | None = None)
     captions = describe(images, captioner, nouns, cache)
     boxes = locate(images, captions, locator, cache)
     return captions, boxes, *embed(images, captions, boxes, encoder, cache)
+
+
+def contenders(images: Dataset, networks: Networks) -> dict[str, Callable[[], object]]:
+    """Return the bare networks, our stages and a script, ready to be compared on readable pictures."""
+    return {
+        "bare networks": BareNetworks(images, networks, stages(images, networks)),
+        "itemkit": partial(with_fresh_cache, images, networks),
+        "script": partial(script, images, networks),
+    }
+
+
+def at_full_size(images: Dataset, nouns: str | Path, repeats: int, threads: int) -> pd.DataFrame:
+    """Seconds of the contenders with networks of the size that photographs need, on pictures of 1,024 pixels a side.
+
+    The weights are random; the captioner says a few nouns of toyworld's and nothing else, and each is found somewhere.
+
+    Args:
+        images: readable ones, which are enlarged.
+        nouns: as for describe.
+        repeats, threads: as for compare.
+    """
+    files = []
+    for row in images:
+        picture = decode_image(encoded_bytes(row["image"])).resize((FULL_SIZE, FULL_SIZE), Image.Resampling.BICUBIC)
+        picture.save(file := io.BytesIO(), "JPEG", quality=90)
+        files.append(file.getvalue())
+    with tempfile.TemporaryDirectory() as place:
+        folders = {
+            role: save_real_size(name, Path(place, role), NOUNS[:3]) for role, name in FULL_SIZE_NETWORKS.items()
+        }
+        captioner = Captioner(folders["captioner"], max_new_tokens=CAPTION_LENGTH)
+        locator = ObjectLocator(folders["locator"], threshold=0)
+        networks = captioner, nouns, locator, ClipEncoder(folders["encoder"])
+        return compare(contenders(dataset_of(files), networks), repeats, threads)
 
 
 def with_fresh_cache(images: Dataset, networks: Networks) -> None:

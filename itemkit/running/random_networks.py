@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -58,12 +59,15 @@ def word_tokenizer(*more: str, size: int | None = None):
     return BertTokenizer(vocab={piece: number for number, piece in enumerate(pieces)})
 
 
-def save_blip(folder: Path, config: dict, tokenizer, pixels: int, seed: int = 1) -> Path:
-    """A BLIP captioner (arXiv 2201.12086)."""
+def save_blip(folder: Path, config: dict, tokenizer, pixels: int, seed: int = 1, said: Sequence[str] = ()) -> Path:
+    """A BLIP captioner (arXiv 2201.12086); if words are given, it says no others."""
+    import torch
     from transformers import BlipConfig, BlipForConditionalGeneration, BlipProcessor
     from transformers import BlipImageProcessorPil as Pixels
 
     network = seeded(seed, BlipForConditionalGeneration, BlipConfig(**config))
+    with torch.no_grad():
+        network.text_decoder.cls.predictions.decoder.bias[tokenizer.convert_tokens_to_ids(list(said))] = 100
     network.save_pretrained(folder)
     size = {"height": pixels, "width": pixels}
     BlipProcessor(Pixels(size=size, image_mean=HALF, image_std=HALF), tokenizer).save_pretrained(folder)
@@ -137,8 +141,14 @@ def sentence_tokenizer(size: int):
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>")
 
 
-def save_real_size(name: str, folder: Path) -> Path:
-    """The architecture behind a hub id at its real size, with random weights in place of those that cannot be had here."""
+def save_real_size(name: str, folder: Path, said: Sequence[str] = ()) -> Path:
+    """The architecture behind a hub id at its real size, with random weights in place of those that cannot be had here.
+
+    Args:
+        name: of one that photographs need.
+        folder: a new one.
+        said: the only words of a captioner; at random, it names nothing.
+    """
     import open_clip
 
     if name.startswith("Salesforce/blip-image-captioning"):
@@ -147,7 +157,8 @@ def save_real_size(name: str, folder: Path) -> Path:
         vision |= {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24} if large else {}
         vision |= {"num_attention_heads": 16 if large else 12}
         text = {"num_attention_heads": 12, "encoder_hidden_size": 1024 if large else 768}
-        return save_blip(folder, {"text_config": text, "vision_config": vision}, word_tokenizer(size=30524), 384)
+        config = {"text_config": text, "vision_config": vision}
+        return save_blip(folder, config, word_tokenizer(size=30524), 384, said=said)
     if name == "google/owlv2-base-patch16-ensemble":
         config = {"text_config": {}, "vision_config": {"image_size": 960}, "projection_dim": 512}
         return save_owl(folder, "owlv2", config, openai_tokenizer(), 960, spread=0.02)
