@@ -145,6 +145,24 @@ def test_a_folder_name_with_an_equals_sign_adds_no_column(tmp_path):
     assert list(cached(tmp_path / "run=1", SPEC, lambda: TABLE).columns) == ["image_id", "vector"]
 
 
+def test_what_would_be_the_same_is_left_alone(tmp_path):
+    file, folder = tmp_path / "a.csv", tmp_path / "head"
+    folder.mkdir()
+    for path in (file, folder / "weights", folder / "card"):
+        path.write_text("old")
+        os.utime(path, (1, 1))
+    for text in ("old", "new"):  # as long, so that only the content tells
+        with whole(file) as part:
+            part.write_text(text)
+        with whole(folder) as part:
+            part.mkdir()
+            (part / "weights").write_text("old")
+            (part / "card").write_text(text)
+        assert file.read_text() == (folder / "card").read_text() == text
+        assert (file.stat().st_mtime == 1) == ((folder / "card").stat().st_mtime == 1) == (text == "old")
+        assert (folder / "weights").stat().st_mtime == 1 and len(list(tmp_path.rglob("*"))) == 4
+
+
 KILLED = """
 import os, sys
 from itemkit.data.files import whole

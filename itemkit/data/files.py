@@ -1,5 +1,6 @@
 """Write a file or a folder whole, or not at all, and know later whether it still is what was written."""
 
+import filecmp
 import os
 import re
 import shutil
@@ -20,7 +21,8 @@ def whole(path: str | Path) -> Iterator[Path]:
     """Give a place beside `path` to write a file or a folder to; when the block ends well, it is moved to `path`.
 
     Whoever reads `path` sees the old content or the new one, and after a failure nothing is left behind. A file replaces
-    another one; of a folder that is there already, each file does.
+    another one; of a folder that is there already, each file does. One that would be the same is left alone: what is
+    replaced has to reach the disk, which takes longer than to compare.
     """
     path = Path(path)
     place = path if path.is_dir() else path.parent  # a folder that is there may be a disk of its own
@@ -28,14 +30,14 @@ def whole(path: str | Path) -> Iterator[Path]:
     part = place / f"{path.name}.{socket.gethostname()}-{os.getpid()}-{uuid4().hex}.part"
     try:
         yield part
-        if part.is_file():
-            with part.open("rb+") as file:
-                os.fsync(file.fileno())
-        if path.is_dir():
-            for file in part.iterdir():
-                os.replace(file, path / file.name)
-        else:
-            os.replace(part, path)
+        made = {file: path / file.name for file in part.iterdir()} if path.is_dir() else {part: path}
+        for new, old in made.items():
+            if _is_same(new, old):
+                continue
+            if new == part and new.is_file():
+                with new.open("rb+") as file:
+                    os.fsync(file.fileno())
+            os.replace(new, old)
     finally:
         _remove(part)
 
@@ -81,6 +83,10 @@ def check_seals(folder: Path) -> None:
             _remove(one)
         print(file, said, flush=True)
         return
+
+
+def _is_same(new: Path, old: Path) -> bool:
+    return new.is_file() and old.is_file() and filecmp.cmp(new, old, shallow=False)
 
 
 def _seal_of(file: Path) -> Path:
