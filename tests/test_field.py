@@ -347,6 +347,17 @@ def test_names_in_a_table_of_text_are_text(tmp_path, limit):
 
 
 @pytest.mark.parametrize("limit", [None, 9])
+def test_a_number_that_is_lacking_in_a_column_that_nobody_reads_stops_nothing(tmp_path, limit):
+    """The library takes the kind of a column from the first 10,000 rows of a table of text."""
+    lines = [f"{row % 4}.png,{'real' if row % 2 else 'sdxl'},{row // 2},0.5" for row in range(10_000)]
+    table = "\n".join(["image,generator,content_id,score", *lines, "0.png,real,NA,NA"])
+    card = csv_card(tmp_path / "a", table, extra="  streamed: true\n" * (limit is not None))
+    images = load_images(read_card(card), limit=limit)
+    assert len(images) == (10_001 if limit is None else 2 * 3 * 9)
+    assert ("NA" in images["content_id"][:]) == (limit is None)
+
+
+@pytest.mark.parametrize("limit", [None, 9])
 @pytest.mark.parametrize(
     ("generators", "labels", "cells"),
     [

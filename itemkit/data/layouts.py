@@ -13,8 +13,9 @@ from pathlib import Path
 import datasets
 import pandas as pd
 import pyarrow.compute as pc
-from datasets.packaged_modules.csv.csv import Csv
+from datasets.packaged_modules.csv.csv import Csv, CsvConfig
 from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
+from pandas._libs.parsers import STR_NA_VALUES
 from pandas.api.types import is_numeric_dtype
 from pyarrow import ArrowInvalid
 
@@ -37,6 +38,8 @@ from itemkit.data.places import check_data_files, members_as_bytes, placed
 from itemkit.data.stream import first_rows
 
 STREAM = 3  # raise it when first_rows changes its result: the library cannot see that and would keep the old one
+
+COLUMNS = 1_000  # of a table of text, in which NA is an empty cell
 
 HIDDEN = {"@eaDir", "__MACOSX", "__pycache__", "Thumbs.db", "desktop.ini"}  # beside pictures, and none
 
@@ -154,7 +157,7 @@ def _loaded(
         builder = datasets.load_dataset_builder(place, card.configuration, **options)
         if isinstance(builder, Csv):
             builder.config.converters = dict.fromkeys(_text_columns(card), str)
-            builder.config.keep_default_na, builder.config.na_values = False, [""]  # NA and None are names
+            builder.config.keep_default_na, builder.config.na_values = False, _empty(card, builder.config)
         if streaming:
             return builder.as_streaming_dataset()
         builder.download_and_prepare()
@@ -166,6 +169,16 @@ def _loaded(
             f"card {card.name}: the library datasets cannot read {place} ({' '.join(str(error).split())}); the lines "
             "`configs` of its README.md say what is to be read"
         ) from None
+
+
+def _empty(card: Card, config: CsvConfig) -> dict | list:
+    """What is an empty cell of a table of text: NA and None are names in columns of text, and no number in others.
+
+    Others are told by their places: the library takes a column's kind from its first rows, and later ones must fit.
+    """
+    if config.engine not in (None, "c") or len(config.sep or "") != 1:  # pandas' other reader knows no places
+        return [""]
+    return dict.fromkeys(range(COLUMNS), STR_NA_VALUES) | dict.fromkeys(_text_columns(card), "")
 
 
 def _text_columns(card: Card) -> list[str]:
