@@ -121,7 +121,8 @@ def _within(limit: int, facts: pd.DataFrame) -> pd.Series:
 def _warn_of_contradictions(card: Card, images: datasets.Dataset, facts: pd.DataFrame) -> None:
     image_ids = pd.Series(images["image_id"][:])
     labels = facts["label"].groupby(image_ids).nunique()
-    both = [one for one in labels.index[labels > 1] if _has_content(images[int(image_ids.eq(one).idxmax())])]
+    first = dict(zip(image_ids[::-1], image_ids.index[::-1], strict=True))  # the row where each stands first
+    both = [one for one in labels.index[labels > 1] if _has_content(images[first[one]])]
     if both:
         sources = facts["generator"][image_ids.eq(both[0])].unique()
         warnings.warn(
