@@ -307,6 +307,14 @@ def test_real_images_that_nothing_tells_are_refused(tmp_path):
         read_card(card)
 
 
+def test_a_card_may_merge_lines_as_yaml_does(tmp_path):
+    generators = "generators:\n  - &first {name: sdxl, year: 2023}\n  - {<<: *first, name: flux}"
+    card = folder_card(tmp_path / "a", {})
+    text = (card / "README.md").read_text().replace("generators: [{name: sdxl}]", generators)
+    (card / "README.md").write_text(text)
+    assert read_card(card).generators["flux"]["year"] == 2023
+
+
 def test_a_row_without_a_label_is_not_generated_in_a_stream_either(tmp_path):
     table = rows(png(0), png(1), png(2), png(3), label=[0, 1, None, 1])
     columns = "{image: image, generator: generator, label: label}"

@@ -4,12 +4,14 @@ from collections.abc import Iterable
 
 import yaml
 
+MERGE = "tag:yaml.org,2002:merge"  # the key `<<`, by which a mapping takes over another one's keys
+
 
 class OnceLoader(yaml.SafeLoader):
     """YAML in which no key may stand twice: the second value would win without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != MERGE]
         if twice := [key for place, key in enumerate(keys) if key in keys[:place]]:
             raise yaml.YAMLError(f"{twice[0]!r} stands there twice")
         return super().construct_mapping(node, deep)
