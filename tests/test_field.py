@@ -326,6 +326,7 @@ def test_a_row_without_a_label_is_not_generated_in_a_stream_either(tmp_path):
 def test_pictures_that_no_table_names_are_told(tmp_path):
     beside = {"p/2.png": png(2), "p/.3.png": png(3), "p/notes.txt": b"none", "q/4.png": png(4), "preview.png": png(5)}
     card = folder_card(tmp_path / "a", {"p/0.png": png(0), "p/1.png": png(1)} | beside)
+    (card / "p" / "link.png").symlink_to("0.png")
     long_card(card, rows("p/0.png", "p/1.png"))
     message = (
         "card a: 1 pictures beside those that its rows name are in none of the rows that were read, such as .*p/2.png"

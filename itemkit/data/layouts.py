@@ -221,7 +221,8 @@ def _warn_of_files_left_out(card: Card, images: datasets.Dataset) -> None:
     folders = sorted({os.path.dirname(path) for path in named})
     beside = [os.path.join(folder, name) for folder in folders if os.path.isdir(folder) for name in os.listdir(folder)]
     left = [path for path in beside if path not in named and _is_picture(Path(path))]
-    if left and (left := sorted(set(left) - set(map(os.path.realpath, named)))):
+    real = set(map(os.path.realpath, named)) if left else set()  # either may be a link
+    if left := sorted(path for path in left if os.path.realpath(path) not in real):
         warnings.warn(
             f"card {card.name}: {len(left)} pictures beside those that its rows name are in none of the rows that were read, "
             f"such as {left[0]}; they are left out",
