@@ -396,24 +396,51 @@ def test_a_number_in_a_typed_table_is_the_text_of_the_card(tmp_path):
     assert load_images(read_card(card))["generator"][:] == ["real", "sdxl"]
 
 
-def test_metadata_beside_pictures_whose_content_ids_are_numbers_to_the_library_is_refused(tmp_path):
-    columns = "{image: image, generator: generator, content_id: content_id}"
-    for name, contents, fails in (("a", ("7", "12"), False), ("b", ("0001", "01"), True), ("c", ("0e1", "12"), True)):
-        lines = [f"{seed}.png,{who},{content}" for seed, (who, content) in enumerate(zip(("real", "sdxl"), contents))]
-        table = "\n".join(["file_name,generator,content_id", *lines])
-        card = csv_card(tmp_path / name, table, columns, name="metadata.csv")
-        for seed in (2, 3):
-            (card / f"{seed}.png").unlink()
-        said = (card / "README.md").read_text()
-        (card / "README.md").write_text(said.replace('configs:\n- config_name: default\n  data_files: "*.csv"\n', ""))
-        if fails:
-            message = (
-                f"card {name}: .*metadata.csv has the content id '{contents[0]}', which the library datasets reads as"
-            )
-            with pytest.raises(ValueError, match=message):
-                load_images(read_card(card))
-        else:
-            assert load_images(read_card(card))["content_id"][:] == list(contents)
+def card_beside_pictures(place: Path, contents: tuple[str, ...], limit: int | None) -> Path:
+    lines = [f"{row % 2}.png,{('real', 'sdxl')[row % 2]},{content}" for row, content in enumerate(contents)]
+    table = "\n".join(["file_name,generator,content_id", *lines])
+    card = csv_card(place, table, extra="  streamed: true\n" * (limit is not None), name="metadata.csv")
+    for seed in (2, 3):
+        (card / f"{seed}.png").unlink()
+    said = (card / "README.md").read_text()
+    (card / "README.md").write_text(said.replace('configs:\n- config_name: default\n  data_files: "*.csv"\n', ""))
+    return card
+
+
+@pytest.mark.parametrize("limit", [None, 9])
+def test_content_ids_too_large_for_the_library_are_an_error_of_one_sentence(tmp_path, limit):
+    card = card_beside_pictures(tmp_path / "a", ("1" * 30, "2" * 30), limit)
+    with pytest.raises(ValueError, match="card a: .* cannot .*read .*Python int too large"):
+        load_images(read_card(card), limit=limit)
+
+
+@pytest.mark.parametrize("limit", [None, 9])  # as a whole, and as a stream
+@pytest.mark.parametrize(
+    ("contents", "odd"),
+    [
+        (("7", "12"), None),
+        (("0001", "a"), None),
+        (("0001", "01"), "0001"),
+        (("0e1", "12"), "0e1"),
+        (("True", "true"), "true"),
+        (("a", "b") * 5_000 + ("0001", "01"), "0001"),  # of which the library takes 10,000 at a time
+    ],
+)
+def test_content_ids_beside_pictures_that_the_library_takes_for_numbers_are_refused(tmp_path, contents, odd, limit):
+    card = card_beside_pictures(tmp_path / "a", contents, limit)
+    if odd is None:
+        assert sorted(load_images(read_card(card), limit=limit)["content_id"][:]) == sorted(contents)
+    else:
+        with pytest.raises(ValueError, match=f"card a: .*metadata.csv has the content id '{odd}', which the library"):
+            load_images(read_card(card), limit=limit)
+
+
+@pytest.mark.parametrize("text", ["", "file_name,content_id\nx.png,0001\n"])
+def test_metadata_that_nobody_reads_may_hold_anything(tmp_path, text):
+    card = long_card(tmp_path / "a", rows(png(0), png(1), content_id=[1, 2]))
+    (card / "previews").mkdir()
+    (card / "previews" / "metadata.csv").write_text(text)
+    assert load_images(read_card(card))["content_id"][:] == ["1", "2"]
 
 
 def test_values_that_have_names_are_told_by_their_names(tmp_path):

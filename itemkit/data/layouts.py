@@ -14,9 +14,9 @@ import datasets
 import pandas as pd
 import pyarrow.compute as pc
 from datasets.packaged_modules.csv.csv import Csv, CsvConfig
+from datasets.packaged_modules.folder_based_builder.folder_based_builder import FolderBasedBuilder
 from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 from pandas._libs.parsers import STR_NA_VALUES
-from pandas.api.types import is_numeric_dtype
 from pyarrow import ArrowInvalid
 
 from itemkit.data.cards import REQUIRED_COLUMNS, SPLITS, TRUTH_COLUMNS, Card
@@ -37,7 +37,7 @@ from itemkit.data.labels import (
 from itemkit.data.places import check_data_files, members_as_bytes, placed
 from itemkit.data.stream import first_rows
 
-STREAM = 3  # raise it when first_rows changes its result: the library cannot see that and would keep the old one
+STREAM = 4  # raise it when first_rows changes its result: the library cannot see that and would keep the old one
 
 COLUMNS = 1_000  # of a table of text, in which NA is an empty cell
 
@@ -158,17 +158,41 @@ def _loaded(
         if isinstance(builder, Csv):
             builder.config.converters = dict.fromkeys(_text_columns(card), str)
             builder.config.keep_default_na, builder.config.na_values = False, _empty(card, builder.config)
-        if streaming:
+        odd = _number(card, builder) if isinstance(builder, FolderBasedBuilder) else None
+        if odd is None and streaming:
             return builder.as_streaming_dataset()
-        builder.download_and_prepare()
-        return builder.as_dataset()
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # what the library makes of odd lines there
+        if odd is None:
+            builder.download_and_prepare()
+            return builder.as_dataset()
+    except (
+        AttributeError,
+        KeyError,
+        OverflowError,
+        TypeError,
+        ValueError,
+    ) as error:  # what the library makes of odd lines there
         if isinstance(error, (datasets.exceptions.DatasetsError, ArrowInvalid)):  # of files, and named as such
             raise
         raise ValueError(
             f"card {card.name}: the library datasets cannot read {place} ({' '.join(str(error).split())}); the lines "
             "`configs` of its README.md say what is to be read"
         ) from None
+    raise ValueError(
+        f"card {card.name}: {odd[0]} has the content id {odd[1]!r}, which the library datasets reads as a number; "
+        "put a letter in front of each"
+    )
+
+
+def _number(card: Card, builder: FolderBasedBuilder) -> tuple[str, str] | None:
+    """A metadata.csv beside pictures and the first of its content ids of which the library would make another text."""
+    column, files = card.columns.get("content_id"), (builder.config.data_files or {}).values()
+    for file in sorted({str(file) for part in files for file in part if Path(str(file)).name == "metadata.csv"}):
+        options = {"usecols": lambda name: name == column, "chunksize": 10_000}  # as the library's: each has its kind
+        for said, read in zip(pd.read_csv(file, dtype=str, **options), pd.read_csv(file, **options), strict=True):
+            texts = said.get(column, pd.Series(dtype=str)).dropna()
+            if len(odd := texts[texts != read.reindex(columns=[column])[column].astype(str).reindex(texts.index)]):
+                return file, odd.iloc[0]
+    return None
 
 
 def _empty(card: Card, config: CsvConfig) -> dict | list:
@@ -249,7 +273,7 @@ def _linked(folder: Path, place: Path) -> Path:
 def _read_long(card: Card, part: datasets.Dataset, split: str | None, folder: Path) -> list[Rows]:
     """One row for each image."""
     images = _images(card, part, card.columns["image"], folder)
-    facts = _facts(card, part, images, split, folder)
+    facts = _facts(card, part, images, split)
     names = generator_names(card, part.features.get(card.columns["generator"]))
     values = facts["generator"].where(facts["generator"].notna(), None).tolist()
     labels = [None] * len(values)
@@ -266,7 +290,7 @@ def _read_long(card: Card, part: datasets.Dataset, split: str | None, folder: Pa
 def _read_wide(card: Card, part: datasets.Dataset, split: str | None, folder: Path) -> list[Rows]:
     """One column for the real images and one for each generator."""
     columns = {name: _images(card, part, column, folder) for name, column in card.values.items()}
-    facts = _facts(card, part, columns["real"], split, folder)
+    facts = _facts(card, part, columns["real"], split)
     return [(images, _labelled(facts.assign(generator=name))) for name, images in columns.items()]
 
 
@@ -434,9 +458,7 @@ def _identify(row: dict) -> dict:
         return {"image_id": image_id(str(error).encode())}
 
 
-def _facts(
-    card: Card, part: datasets.Dataset, images: datasets.Dataset, split: str | None, folder: Path
-) -> pd.DataFrame:
+def _facts(card: Card, part: datasets.Dataset, images: datasets.Dataset, split: str | None) -> pd.DataFrame:
     """The columns of one part that are no images, under our names; `split` is what part_splits says of it."""
     columns = {ours: theirs for ours, theirs in card.columns.items() if ours != "image"}
     _check_columns(card, part, columns.values())
@@ -454,8 +476,6 @@ def _facts(
                 f"card {card.name}: column {columns[name]!r} is empty in {empty.sum()} rows, first in row "
                 f"{int(empty.to_numpy().argmax()) + 1}; fill it{instead}"
             )
-    if "content_id" in facts and is_numeric_dtype(facts["content_id"]):
-        _check_numbers(card, folder)
     contents = facts["content_id"].astype(str) if card.has_contents else identified(card, images)["image_id"][:]
     facts["content_id"] = contents
     if "split" not in facts:
@@ -464,20 +484,6 @@ def _facts(
     theirs = facts["split"].map(dict(enumerate(told)) if told else str)
     check_names(f"split of card {card.name}:", theirs.unique(), card.split_names)
     return facts.assign(split=theirs.map(card.split_names))
-
-
-def _check_numbers(card: Card, folder: Path) -> None:
-    """Raise a ValueError if the library, which takes numbers in metadata.csv for such, would make one of two content ids."""
-    column = card.columns["content_id"]
-    for file in sorted(folder.rglob("metadata.csv")):
-        texts = (
-            pd.read_csv(file, dtype=str, usecols=lambda name: name == column).reindex(columns=[column])[column].dropna()
-        )
-        if len(odd := texts[~texts.str.fullmatch("0|-?[1-9][0-9]*")]):
-            raise ValueError(
-                f"card {card.name}: {file} has the content id {odd.iloc[0]!r}, which the library datasets reads as a number; "
-                "put a letter in front of each"
-            )
 
 
 def _labelled(facts: pd.DataFrame) -> pd.DataFrame:
