@@ -469,6 +469,15 @@ def test_a_part_that_the_library_renames_is_the_split_of_the_card(tmp_path):
         assert load_images(read_card(card))["split"][:] == ["train"] * 2 + ["validation"] * 2 + ["test"] * 2
 
 
+def test_a_part_beside_the_one_that_the_card_names_is_not_that_split_too(tmp_path):
+    card = long_card(tmp_path / "a", rows(png(0), png(1)), extra="  splits: {validation: dev}\n")
+    parts = "".join(f"  - {{split: {part}, path: data.parquet}}\n" for part in ("train", "validation", "dev", "test"))
+    said = (card / "README.md").read_text().replace('  data_files: "*.parquet"\n', f"  data_files:\n{parts}")
+    (card / "README.md").write_text(said)
+    with pytest.raises(ValueError, match="unknown split of card a: 'validation'; expected one of .*dev"):
+        load_images(read_card(card))
+
+
 def test_cells_that_hold_no_picture_by_its_usual_names_are_refused(tmp_path):
     card = long_card(tmp_path / "a", rows({"content": png(0)}, {"content": png(1)}))
     with pytest.raises(ValueError, match="card a: column 'image' holds .*content.*; expected bytes and path"):

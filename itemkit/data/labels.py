@@ -136,7 +136,8 @@ def part_splits(card: Card, parts: list[str]) -> dict[str, str]:
     if "split" in card.columns or len(parts) == 1:
         return {}
     # A folder dev/, which a card may name, is called validation by the library.
-    renamed = {str(ours): ours for ours, words in SPLIT_KEYWORDS.items() if card.splits.get(ours) in words}
+    absent = {ours: theirs for ours, theirs in card.splits.items() if theirs not in parts}
+    renamed = {str(ours): ours for ours, words in SPLIT_KEYWORDS.items() if absent.get(ours) in words}
     known = renamed | card.split_names
     check_names(f"split of card {card.name}:", parts, known)
     splits = {part: str(known[part]) for part in parts}
