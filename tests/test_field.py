@@ -494,7 +494,7 @@ def test_empty_cells_and_empty_files_contradict_nobody(tmp_path, recwarn):
     assert not [one for one in recwarn if "stand as real and as generated" in str(one.message)]
 
 
-def test_a_folder_on_the_hub_is_fetched_as_any_other_data_set(tmp_path, monkeypatch):
+def test_a_folder_on_the_hub_is_fetched_as_any_other_data_set(tmp_path, monkeypatch, capsys):
     files = {
         f"{source}/{number}.png": png(number + 9 * len(source)) for source in ("real", "sdxl") for number in (0, 1)
     }
@@ -504,6 +504,10 @@ def test_a_folder_on_the_hub_is_fetched_as_any_other_data_set(tmp_path, monkeypa
     (card / "README.md").write_text(text.replace("repo: .", "repo: a/b").replace("local", "a" * 40) + ANSWERED)
     monkeypatch.setattr("itemkit.data.layouts.fetch", lambda *asked: there)
     assert load_images(read_card(card))["content_id"][:] == ["0", "1", "0", "1"]
+    assert "fetching a/b, of unknown size" in capsys.readouterr().out
+    (card / "README.md").write_text((card / "README.md").read_text().replace("layout:", "streamed: true\n  layout:"))
+    with pytest.raises(ValueError, match="has layout folder and streamed true; folders are read whole"):
+        read_card(card)
 
 
 def test_a_path_may_be_written_through_a_link_or_with_brackets(tmp_path):

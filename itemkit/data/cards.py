@@ -166,6 +166,10 @@ def read_card(path: str | Path) -> Card:
         raise ValueError(
             f"card {file} has real null and no column `label`, which alone would tell its real images; add one"
         )
+    if card.layout == "folder" and card.streamed and not card.is_local:
+        raise ValueError(
+            f"card {file} has layout folder and streamed true; folders are read whole: take `streamed` out"
+        )
     if len(card.labels) != 2:
         raise ValueError(f"card {file} has labels {card.labels!r}; expected two: of real images, and of generated ones")
     return card

@@ -218,9 +218,7 @@ def _read_tables(card: Card) -> Rows:
     if card.is_local:
         folder, made_of = card.folder, (_sizes_and_times(card), _text_columns(card))
     else:
-        if not _is_here(card):
-            print(f"fetching {card.summary}", flush=True)
-        folder = fetch(card.repo, card.revision, "dataset")
+        folder = _fetched(card)
         made_of = (card.repo, card.revision, _text_columns(card))
     check_data_files(card, folder)
     cache = place_of(made_of)
@@ -234,6 +232,12 @@ def _read_tables(card: Card) -> Rows:
     if card.is_local:
         _warn_of_files_left_out(card, images)
     return images, pd.concat(facts, ignore_index=True)
+
+
+def _fetched(card: Card) -> Path:
+    if not _is_here(card):
+        print(f"fetching {card.summary}", flush=True)
+    return fetch(card.repo, card.revision, "dataset")
 
 
 def _warn_of_files_left_out(card: Card, images: datasets.Dataset) -> None:
@@ -296,7 +300,7 @@ def _read_wide(card: Card, part: datasets.Dataset, split: str | None, folder: Pa
 
 def _read_folder(card: Card, generators: list[str]) -> Rows:
     """A folder real/ and one for each generator; metadata.csv may give content_id and split of some files."""
-    root = card.folder if card.is_local else fetch(card.repo, card.revision, "dataset")
+    root = card.folder if card.is_local else _fetched(card)
     folders = sorted(path.name for path in root.iterdir() if path.is_dir())
     sources = {name: str(folder) for name, folder in card.values.items() if name in ("real", *generators)}
     check_names(f"folder of card {card.name}:", sources.values(), folders)
