@@ -495,6 +495,12 @@ def _read(folder: Path) -> dict:
             _check_kinds(saved["networks"], dict.fromkeys(("captioner", "nouns", "locator", "encoder"), (dict,)))
             for network in saved["networks"].values():
                 _check_kinds(network, {"name": (str,), "network": (str,), "settings": (dict,)})
+            lists = {f"tested_scores of {name}": scores for name, scores in saved["tested_scores"].items()}
+            lists["real_scores"] = saved["real_scores"]
+            _check_kinds(lists, dict.fromkeys(lists, (list,)))
+            for name, numbers in (lists | {"temperature": [saved["temperature"]]}).items():
+                if odd := [one for one in numbers if type(one) not in (int, float) or not math.isfinite(one)]:
+                    raise ValueError(f"{name} holds {odd[0]!r}")  # by NaN as threshold, every picture would be real
     except (ValueError, TypeError, KeyError) as error:
         raise DetectorError(f"{path} is damaged ({type(error).__name__}: {error}); get the detector anew") from None
     if form != FORMAT:
