@@ -451,8 +451,11 @@ def test_values_that_have_names_are_told_by_their_names(tmp_path):
     with pytest.raises(ValueError, match="value of card a for a generator: 'flux'; expected one of real, sdxl$"):
         load_images(read_card(card))
     card = long_card(tmp_path / "b", table, columns, "  streamed: true\n", feature=names)
-    with pytest.warns(UserWarning, match="card b: 2 of the first 4 rows are of 'flux', which the card does not name"):
-        assert len(load_images(read_card(card), limit=9)) == 2
+    for _ in range(2):  # the second time, from what was kept
+        with pytest.warns(
+            UserWarning, match="card b: 2 of the first 4 rows are of 'flux', which the card does not name"
+        ):
+            assert len(load_images(read_card(card), limit=9)) == 2
 
 
 def test_a_part_that_the_library_renames_is_the_split_of_the_card(tmp_path):

@@ -1,6 +1,7 @@
 """Read a data set in wide, long or folder layout, whole or its first rows: pictures, and what is known of each."""
 
 import glob
+import json
 import os
 import re
 import unicodedata
@@ -21,7 +22,7 @@ from pyarrow import ArrowInvalid
 
 from itemkit.data.cards import REQUIRED_COLUMNS, SPLITS, TRUTH_COLUMNS, Card
 from itemkit.data.choices import check_names
-from itemkit.data.files import check_seals, seal
+from itemkit.data.files import check_seals, seal, whole
 from itemkit.data.hub import HubError, explained, fetch, is_commit, local_folder
 from itemkit.data.images import UnreadableImage, encoded_bytes, image_id, middle_frame
 from itemkit.data.labels import (
@@ -107,9 +108,25 @@ def _read_stream(card: Card, generators: list[str], limit: int) -> Rows:
     features = {"image": datasets.Image(decode=False)} | dict.fromkeys(names, datasets.Value("string"))
     sources = ("real", *generators)  # no list, which would be divided among several calls
     settings = {"card": card, "sources": sources, "limit": limit, "version": STREAM, "files": _sizes_and_times(card)}
-    place = {"cache_dir": str(place_of(settings)), "features": datasets.Features(features)}
-    rows = kept(datasets.Dataset.from_generator(_stream, gen_kwargs=settings, **place))
+    place = place_of(settings)
+    options = {"cache_dir": str(place), "features": datasets.Features(features)}
+    with _told_again(place / "told.json"):
+        rows = kept(datasets.Dataset.from_generator(_stream, gen_kwargs=settings, **options))
     return rows.select_columns("image"), _labelled(rows.select_columns(names).to_pandas())
+
+
+@contextmanager
+def _told_again(record: Path) -> Iterator[None]:
+    """Give the warnings of the first time inside again, each time that the library has kept what was made then."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    if told := [str(one.message) for one in caught if one.category is UserWarning]:
+        with whole(record) as part:
+            part.write_text(json.dumps(told), encoding="utf-8")
+        seal([record])
+    for text in json.loads(record.read_text(encoding="utf-8")) if record.is_file() else ():
+        warnings.warn(text, stacklevel=4)
 
 
 def place_of(made_of: object) -> Path:
