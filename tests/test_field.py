@@ -387,6 +387,17 @@ def test_a_number_is_the_same_as_a_text_and_as_a_number(tmp_path, generators, la
     assert sorted(images["generator"][:]) == ["real", "sdxl"]
 
 
+def test_a_card_that_now_names_another_column_has_it_read_as_text(tmp_path):
+    data = csv_card(tmp_path / "a", "image,generator,content_id,part\n0.png,real,a,01\n1.png,sdxl,b,1\n")
+    said, card = (data / "README.md").read_text().replace("repo: .", "repo: ../a"), tmp_path / "b" / "README.md"
+    card.parent.mkdir()
+    card.write_text(said)
+    load_images(read_card(card))
+    said = said.replace("content_id}", "content_id, split: part}")
+    card.write_text(said.replace("  generators", '  splits: {train: "01", test: "1"}\n  generators'))
+    assert load_images(read_card(card))["split"][:] == ["train", "test"]
+
+
 def test_a_number_in_a_typed_table_is_the_text_of_the_card(tmp_path):
     table = rows(png(0), png(1)).assign(generator=[0, 2022])
     card = long_card(tmp_path / "a", table, extra='  real: "0"\n')
