@@ -18,6 +18,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,7 @@ from itemkit.embed import ClipEncoder
 from itemkit.evaluation.calibration import at_temperature, conformal_threshold
 from itemkit.head import MLPHead, predict
 from itemkit.locate import ObjectLocator
-from itemkit.network import check_device, network_digest
+from itemkit.network import DTYPES, check_device, network_digest
 from itemkit.pipeline import BOX, describe, embed, locate, name_objects, spacy_folder
 
 ANSWERS = ("real", "generated", "undecided")
@@ -493,8 +494,9 @@ def _read(folder: Path) -> dict:
         if form == FORMAT:
             _check_kinds(saved, KINDS)
             _check_kinds(saved["networks"], dict.fromkeys(("captioner", "nouns", "locator", "encoder"), (dict,)))
-            for network in saved["networks"].values():
+            for role, network in saved["networks"].items():
                 _check_kinds(network, {"name": (str,), "network": (str,), "settings": (dict,)})
+                _check_settings(role, network["settings"])
             lists = {f"tested_scores of {name}": scores for name, scores in saved["tested_scores"].items()}
             lists["real_scores"] = saved["real_scores"]
             _check_kinds(lists, dict.fromkeys(lists, (list,)))
@@ -512,6 +514,16 @@ def _check_kinds(saved: dict, kinds: dict[str, tuple[type, ...]]) -> None:
     for name, expected in kinds.items():
         if not isinstance(saved[name], expected):
             raise TypeError(f"{name} is {saved[name]!r}")
+
+
+def _check_settings(role: str, settings: dict) -> None:
+    kinds = {} if role == "nouns" else get_type_hints(ROLES[role])
+    for name, value in settings.items():
+        kind = kinds[name]
+        if not isinstance(value, int | float if kind is float else kind) or (kind is int and value < 1):
+            raise TypeError(f"{name} of {role} is {value!r}")
+    if settings.get("dtype", DTYPES[0]) not in DTYPES:
+        raise ValueError(f"dtype of {role} is {settings['dtype']!r}")
 
 
 def _here(folder: Path, role: str, network: dict) -> str:

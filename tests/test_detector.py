@@ -264,6 +264,26 @@ def test_a_value_of_another_kind_is_called_damage(detector, tmp_path, name, valu
 
 
 @pytest.mark.parametrize(
+    ("role", "name", "value"),
+    [
+        ("captioner", "batch_size", "x"),
+        ("captioner", "batch_size", 0),
+        ("captioner", "max_new_tokens", None),
+        ("locator", "threshold", "low"),
+        ("encoder", "dtype", "x"),
+        ("encoder", "size", 1),
+    ],
+)
+def test_a_setting_of_another_kind_is_called_damage(detector, tmp_path, role, name, value):
+    file = saved(detector, tmp_path / "saved") / "detector.json"
+    told = json.loads(file.read_text())
+    told["networks"][role]["settings"][name] = value
+    file.write_text(json.dumps(told))
+    with pytest.raises(DetectorError, match=f"detector.json is damaged .*{name}.*; get the detector"):
+        Detector.from_pretrained(file.parent)
+
+
+@pytest.mark.parametrize(
     "harm, message",
     [
         (lambda folder: (folder / "detector.json").unlink(), "holds no detector.json; expected a folder that"),

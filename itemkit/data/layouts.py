@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 from datasets.packaged_modules.csv.csv import Csv, CsvConfig
 from datasets.packaged_modules.folder_based_builder.folder_based_builder import FolderBasedBuilder
 from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
-from pandas._libs.parsers import STR_NA_VALUES
 from pyarrow import ArrowInvalid
 
 from itemkit.data.cards import REQUIRED_COLUMNS, SPLITS, TRUTH_COLUMNS, Card
@@ -40,7 +39,11 @@ from itemkit.data.stream import first_rows
 
 STREAM = 4  # raise it when first_rows changes its result: the library cannot see that and would keep the old one
 
-COLUMNS = 1_000  # of a table of text, in which NA is an empty cell
+COLUMNS = 1_000  # of a table of text, in which an empty cell may be written in one of these ways, as pandas has them
+EMPTY = ("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA")
+EMPTY += ("NULL", "NaN", "None", "n/a", "nan", "null")
+
+ODD = (AttributeError, KeyError, OverflowError, TypeError, ValueError)  # what the library raises on lines it cannot use
 
 HIDDEN = {"@eaDir", "__MACOSX", "__pycache__", "Thumbs.db", "desktop.ini"}  # beside pictures, and none
 
@@ -175,41 +178,34 @@ def _loaded(
         if isinstance(builder, Csv):
             builder.config.converters = dict.fromkeys(_text_columns(card), str)
             builder.config.keep_default_na, builder.config.na_values = False, _empty(card, builder.config)
-        odd = _number(card, builder) if isinstance(builder, FolderBasedBuilder) else None
-        if odd is None and streaming:
+        if isinstance(builder, FolderBasedBuilder):
+            _check_contents(card, builder)
+        if streaming:
             return builder.as_streaming_dataset()
-        if odd is None:
-            builder.download_and_prepare()
-            return builder.as_dataset()
-    except (
-        AttributeError,
-        KeyError,
-        OverflowError,
-        TypeError,
-        ValueError,
-    ) as error:  # what the library makes of odd lines there
-        if isinstance(error, (datasets.exceptions.DatasetsError, ArrowInvalid)):  # of files, and named as such
+        builder.download_and_prepare()
+        return builder.as_dataset()
+    except ODD as error:
+        named = isinstance(error, (datasets.exceptions.DatasetsError, ArrowInvalid))
+        if named or str(error).startswith(f"card {card.name}: "):
             raise
         raise ValueError(
             f"card {card.name}: the library datasets cannot read {place} ({' '.join(str(error).split())}); the lines "
             "`configs` of its README.md say what is to be read"
         ) from None
-    raise ValueError(
-        f"card {card.name}: {odd[0]} has the content id {odd[1]!r}, which the library datasets reads as a number; "
-        "put a letter in front of each"
-    )
 
 
-def _number(card: Card, builder: FolderBasedBuilder) -> tuple[str, str] | None:
-    """A metadata.csv beside pictures and the first of its content ids of which the library would make another text."""
+def _check_contents(card: Card, builder: FolderBasedBuilder) -> None:
+    """Refuse a metadata.csv beside pictures with content ids of which the library would make numbers: 1 of 0001 and of 01."""
     column, files = card.columns.get("content_id"), (builder.config.data_files or {}).values()
     for file in sorted({str(file) for part in files for file in part if Path(str(file)).name == "metadata.csv"}):
         options = {"usecols": lambda name: name == column, "chunksize": 10_000}  # as the library's: each has its kind
         for said, read in zip(pd.read_csv(file, dtype=str, **options), pd.read_csv(file, **options), strict=True):
             texts = said.get(column, pd.Series(dtype=str)).dropna()
             if len(odd := texts[texts != read.reindex(columns=[column])[column].astype(str).reindex(texts.index)]):
-                return file, odd.iloc[0]
-    return None
+                raise ValueError(
+                    f"card {card.name}: {file} has the content id {odd.iloc[0]!r}, which the library datasets reads as a number; "
+                    "put a letter in front of each"
+                )
 
 
 def _empty(card: Card, config: CsvConfig) -> dict | list:
@@ -219,7 +215,7 @@ def _empty(card: Card, config: CsvConfig) -> dict | list:
     """
     if config.engine not in (None, "c") or len(config.sep or "") != 1:  # pandas' other reader knows no places
         return [""]
-    return dict.fromkeys(range(COLUMNS), STR_NA_VALUES) | dict.fromkeys(_text_columns(card), "")
+    return dict.fromkeys(range(COLUMNS), EMPTY) | dict.fromkeys(_text_columns(card), "")
 
 
 def _text_columns(card: Card) -> list[str]:
@@ -270,7 +266,7 @@ def _warn_of_files_left_out(card: Card, images: datasets.Dataset) -> None:
     if left := sorted(path for path in left if os.path.realpath(path) not in real):
         warnings.warn(
             f"card {card.name}: {len(left)} pictures beside those that its rows name are in none of the rows that were read, "
-            f"such as {left[0]}; they are left out",
+            f"such as {os.path.realpath(left[0])}; they are left out",
             NotAmongTheRows,
             stacklevel=2,
         )
