@@ -19,7 +19,7 @@ usage: ./run_all.sh [PROFILE]               run notebooks 00 to 08 and put table
                                             and whether it can be reached
        ./run_all.sh test                    run the tests (further arguments go to pytest)
        ./run_all.sh benchmark               execute notebooks/benchmark.ipynb on the finished run of toyworld, and put it, with the
-                                            page made of it, into results/benchmark/
+                                            page made of it, into results/benchmark/ (-p full_size 8: with networks of full size, too)
        ./run_all.sh lab                     open the project in JupyterLab (further arguments go to JupyterLab)
        ./run_all.sh --help                  show this
 

@@ -43,13 +43,24 @@ class Captioner:
         """What decides the captions, as a cache key needs it; known without loading the network."""
         return network_spec(self) | {"max_new_tokens": self.max_new_tokens}
 
-    def __call__(self, images: list[Image.Image]) -> list[str]:
-        """Return one caption for each of N RGB images; an empty string where the network has nothing to say."""
+    def __call__(self, images: list) -> list[str]:
+        """Return one caption for each of N RGB images, or of what `prepare` made of them; "" where there is nothing to say."""
         return self._in_batches(self._describe, images)
 
-    def _describe(self, images: list[Image.Image]) -> list[str]:
+    def load(self) -> None:
+        """Load the network, if it is not: before threads that call `prepare` would all do it."""
+        self._network  # noqa: B018
+
+    def prepare(self, image: Image.Image):
+        """Return the pixels (3, height, width) that the network sees of an RGB image."""
+        return self._network[0](images=image, return_tensors="pt").pixel_values[0]
+
+    def _describe(self, images: list) -> list[str]:
+        import torch
+
         processor, network = self._network
-        pixels = processor(images=images, return_tensors="pt").pixel_values  # (N, 3, height, width)
+        ready = [self.prepare(one) if isinstance(one, Image.Image) else one for one in images]
+        pixels = torch.stack(ready)  # (N, 3, height, width)
         tokens = network.generate(
             pixel_values=pixels.to(self.device, network.dtype),
             max_new_tokens=self._longest,

@@ -63,14 +63,23 @@ class ClipEncoder:
         check_names("resize_mode", [self.resize_mode], RESIZE_MODES)
         return network_spec(self) | {"resize_mode": self.resize_mode}
 
-    def images(self, images: list[Image.Image]) -> np.ndarray:
-        """Return (N, D) float32 unit vectors of N >= 1 RGB images."""
+    def load(self) -> None:
+        """Load the network, if it is not: before threads that call `prepare` would all do it."""
+        self._network  # noqa: B018
+
+    def prepare(self, image: Image.Image):
+        """Return the pixels (3, height, width) that the network sees of an RGB image."""
+        return self._network[1](image)
+
+    def images(self, images: list) -> np.ndarray:
+        """Return (N, D) float32 unit vectors of N >= 1 RGB images, or of what `prepare` made of them."""
         import torch
 
-        network, preprocess, _ = self._network
+        network = self._network[0]
 
         def encode(batch):
-            pixels = torch.stack([preprocess(image) for image in batch])  # (B, 3, height, width)
+            ready = [self.prepare(one) if isinstance(one, Image.Image) else one for one in batch]
+            pixels = torch.stack(ready)  # (B, 3, height, width)
             return network.encode_image(pixels.to(self.device, getattr(torch, self.dtype)))  # (B, D)
 
         return self._encode(encode, images)

@@ -1,5 +1,6 @@
 """Find where each named object is: the best box for each phrase, each phrase judged on its own."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,10 +44,11 @@ class ObjectLocator:
         """What decides the boxes, as a cache key needs it; known without loading the network."""
         return network_spec(self) | {"threshold": self.threshold}
 
-    def __call__(self, images: list[Image.Image], phrases: list[list[str]]) -> list[list[Found | None]]:
+    def __call__(self, images: list, phrases: list[list[str]]) -> list[list[Found | None]]:
         """Return for each of N images its box and score for each of its phrases, None where the score is too low.
 
-        A box is clipped to its image. A phrase longer than the network's context is cut to it.
+        An image is RGB, or what `prepare` made of it. A box is clipped to its image. A phrase longer than the network's
+        context is cut to it.
 
         Raises:
             ValueError: not one list of phrases for each image.
@@ -61,21 +63,30 @@ class ObjectLocator:
         found = iter(self._in_batches(self._ground, pairs))
         return [[next(found) for _ in named] for named in phrases]
 
-    def _match(self, batch: list[tuple[Image.Image, list[str]]]) -> list[list[Found | None]]:
+    def load(self) -> None:
+        """Load the network, if it is not: before threads that call `prepare` would all do it."""
+        self._network  # noqa: B018
+
+    def prepare(self, image: Image.Image) -> tuple:
+        """Return the pixels (3, height, width) that the network sees of an RGB image, and the image's width and height."""
+        return self._network[0].image_processor(image, return_tensors="pt").pixel_values[0], image.size
+
+    def _match(self, batch: list[tuple[tuple, list[str]]]) -> list[list[Found | None]]:
         """OWL-ViT and OWLv2: all patches of all images against all phrases, each phrase encoded once."""
         import torch
 
         images, phrases = zip(*batch, strict=True)
+        pixels, sizes = zip(*self._prepared(images), strict=True)
         queries = list(dict.fromkeys(phrase for named in phrases for phrase in named))
         if not queries:
             return [[] for _ in images]
         found = [[] for _ in images]
         with torch.inference_mode():
             # The network's own forward would encode the queries once for every image; its parts encode them once in all.
-            grid, _ = self._network[1].image_embedder(self._pixels(list(images)))  # (N, rows, columns, width)
+            grid, _ = self._network[1].image_embedder(self._on_device(pixels))  # (N, rows, columns, width)
             for start in range(0, len(queries), QUERIES):
                 logits, boxes = self._scores(grid, queries[start : start + QUERIES])  # (N, P, Q), (N, P, 4)
-                for of_image, more in zip(found, self._best(logits, boxes, images), strict=True):
+                for of_image, more in zip(found, self._best(logits, boxes, sizes), strict=True):
                     of_image += more
         column = {query: index for index, query in enumerate(queries)}
         return [[of_image[column[phrase]] for phrase in named] for of_image, named in zip(found, phrases, strict=True)]
@@ -94,7 +105,7 @@ class ObjectLocator:
         logits, _ = network.class_predictor(patches, text.expand(len(grid), -1, -1))  # (N, P, Q)
         return logits, network.box_predictor(patches, grid)  # (N, P, Q), (N, P, 4)
 
-    def _ground(self, pairs: list[tuple[Image.Image, str]]) -> list[Found | None]:
+    def _ground(self, pairs: list[tuple[tuple, str]]) -> list[Found | None]:
         """Grounding DINO, whose boxes depend on every word they are asked with: one phrase for each image.
 
         Images of other sizes go alone, since the padding they would get changes what the network sees at their edge.
@@ -102,26 +113,24 @@ class ObjectLocator:
         import torch
 
         processor, network = self._network
-        distinct = {id(image): image for image, _ in pairs}  # neighbours ask for other phrases of one image
-        prepared = {place: self._pixels([image]) for place, image in distinct.items()}
-        pixels = [prepared[id(image)] for image, _ in pairs]  # (1, 3, height, width) each
+        pixels, sizes = zip(*self._prepared(image for image, _ in pairs), strict=True)  # (3, height, width) each
         found = {}
         for shape in dict.fromkeys(one.shape for one in pixels):
             rows = [row for row, one in enumerate(pixels) if one.shape == shape]
             texts, limit = [f"{pairs[row][1]}." for row in rows], network.config.max_text_len
             tokens = processor.tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt")
             with torch.inference_mode():
-                output = network(torch.cat([pixels[row] for row in rows]), **tokens.to(self.device))
+                output = network(self._on_device([pixels[row] for row in rows]), **tokens.to(self.device))
             logits = output.logits.amax(dim=2, keepdim=True)  # (N, P, 1): of the word that fits best
-            best = self._best(logits, output.pred_boxes, [pairs[row][0] for row in rows])
+            best = self._best(logits, output.pred_boxes, [sizes[row] for row in rows])
             found |= {row: one for row, (one,) in zip(rows, best, strict=True)}
         return [found[row] for row in range(len(pairs))]
 
-    def _best(self, logits, boxes, images: list[Image.Image]) -> list[list[Found | None]]:
+    def _best(self, logits, boxes, sizes: Sequence[tuple[int, int]]) -> list[list[Found | None]]:
         """The best of P boxes, clipped to its image, for each of N images and Q phrases; None below the threshold."""
         import torch
 
-        size = torch.tensor([image.size * 2 for image in images], device=boxes.device)[:, None]  # (N, 1, 4)
+        size = torch.tensor([size * 2 for size in sizes], device=boxes.device)[:, None]  # (N, 1, 4)
         if not (boxes.isfinite().all() and logits.isfinite().all()):
             raise ValueError(
                 f"{self.name} gives boxes or scores that are not finite in {self.dtype}; take float32, or another one"
@@ -139,9 +148,14 @@ class ObjectLocator:
             for of_image in zip(corners.tolist(), scores.tolist(), strict=True)
         ]
 
-    def _pixels(self, images: list[Image.Image]):
-        processor, network = self._network
-        return processor.image_processor(images, return_tensors="pt").pixel_values.to(self.device, network.dtype)
+    def _prepared(self, images: Iterable) -> list[tuple]:
+        ready = {}  # neighbours may ask for other phrases of one image
+        return [ready.setdefault(id(one), self.prepare(one)) if isinstance(one, Image.Image) else one for one in images]
+
+    def _on_device(self, pixels: Sequence):
+        import torch
+
+        return torch.stack(list(pixels)).to(self.device, self._network[1].dtype)  # (N, 3, height, width)
 
     @property
     def _family(self) -> str:

@@ -16,6 +16,7 @@ from io import BytesIO
 from itertools import chain
 from math import ceil, floor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -51,6 +52,7 @@ BOX = ["x0", "y0", "x1", "y1"]
 DECODERS = min(8, os.cpu_count() or 1)  # threads: Pillow lets others work while it decodes
 AHEAD = 2  # batches that are decoded while another is used
 PIXELS = 2**26  # of a batch, a quarter of a gigabyte, unless a single picture has more
+T = TypeVar("T")
 
 
 def inspect(images: Dataset, cache: str | Path) -> pd.DataFrame:
@@ -359,10 +361,11 @@ def _shards(images: Dataset, stage: str, quiet: bool = False) -> Iterator[Datase
 
 def _captions(shard: Dataset, captioner: Captioner) -> pd.DataFrame:
     rows = []
-    for names, decoded in _ahead(shard, captioner.batch_size):
-        texts = iter(captioner([picture for picture, _ in decoded if picture is not None]))
-        for name, (picture, reason) in zip(names, decoded, strict=True):
-            rows.append((name, next(texts), "ok", "") if picture is not None else (name, "", "unreadable", reason))
+    captioner.load()
+    for names, decoded in _ahead(shard, captioner.batch_size, captioner.prepare):
+        texts = iter(captioner([pixels for pixels, _ in decoded if pixels is not None]))
+        for name, (pixels, reason) in zip(names, decoded, strict=True):
+            rows.append((name, next(texts), "ok", "") if pixels is not None else (name, "", "unreadable", reason))
     return pd.DataFrame(rows, columns=["image_id", "caption", "status", "reason"])
 
 
@@ -383,11 +386,16 @@ def _read(image: dict, name: str) -> tuple[bytes, str, int]:
     return encoded, reason, pixel_count(encoded)
 
 
-def _decode(encoded: bytes, reason: str) -> tuple[Image.Image | None, str]:
+def _decode(prepare: Callable[[Image.Image], T], encoded: bytes, reason: str) -> tuple[T | None, str]:
     try:
-        return decode_image(encoded), ""
+        picture = decode_image(encoded)
     except UnreadableImage as error:
         return None, reason or str(error)
+    return prepare(picture), ""
+
+
+def _itself(picture: Image.Image) -> Image.Image:
+    return picture
 
 
 def _phrases(texts: list[str], nouns: str | Path, phrase: str) -> pd.DataFrame:
@@ -399,9 +407,12 @@ def _phrases(texts: list[str], nouns: str | Path, phrase: str) -> pd.DataFrame:
 
 def _boxes(shard: Dataset, wanted: dict[str, list[str]], locator: ObjectLocator) -> pd.DataFrame:
     rows = []
-    for names, pictures in _pictures(shard, [name for name, phrases in wanted.items() if phrases], locator.batch_size):
+    named = [name for name, phrases in wanted.items() if phrases]
+    if named:
+        locator.load()
+    for names, prepared in _readable(shard, named, locator.batch_size, locator.prepare):
         phrases = [wanted[name] for name in names]
-        for name, asked, found in zip(names, phrases, locator(pictures, phrases), strict=True):
+        for name, asked, found in zip(names, phrases, locator(prepared, phrases), strict=True):
             rows += [(name, phrase, *one[0], one[1]) for phrase, one in zip(asked, found, strict=True) if one]
     table = pd.DataFrame(rows, columns=["image_id", "phrase", *BOX, "score"])
     return table.astype({"image_id": str, "phrase": str} | dict.fromkeys([*BOX, "score"], float))  # also if it is empty
@@ -409,15 +420,12 @@ def _boxes(shard: Dataset, wanted: dict[str, list[str]], locator: ObjectLocator)
 
 def _vectors(shard: Dataset, wanted: dict[str, list], encoder: ClipEncoder) -> pd.DataFrame:
     rows = []
-    for names, pictures in _pictures(shard, list(wanted), encoder.batch_size):
-        parts = [(name, part, box) for name in names for part, *box in [(WHOLE,), *wanted[name]]]
-        picture_of = dict(zip(names, pictures, strict=True))
-        for start in range(
-            0, len(parts), encoder.batch_size
-        ):  # the crops of a picture with thousands of boxes are many
-            some = parts[start : start + encoder.batch_size]
-            vectors = encoder.images([cut_out(picture_of[name], box) for name, _, box in some])
-            rows += [(name, part, vector) for (name, part, _), vector in zip(some, vectors, strict=True)]
+    parts = _parts(_readable(shard, list(wanted), encoder.batch_size), wanted, encoder.batch_size)
+    if wanted:
+        encoder.load()
+    with ThreadPoolExecutor(DECODERS) as threads:
+        for named, pixels in _in_advance(parts, lambda *part: encoder.prepare(cut_out(*part)), threads):
+            rows += [(*name, vector) for name, vector in zip(named, encoder.images(pixels), strict=True)]
     return pd.DataFrame(rows, columns=["image_id", "part", "vector"]).astype({"image_id": str, "part": str})
 
 
@@ -425,30 +433,55 @@ def _texts(texts: list[str], encoder: ClipEncoder) -> pd.DataFrame:
     return pd.DataFrame({"text": texts, "vector": list(encoder.texts(texts)), "cut": encoder.is_cut(texts)})
 
 
-def _pictures(shard: Dataset, names: list[str], size: int) -> Iterator[tuple[list[str], list[Image.Image]]]:
-    """Batches of names and decoded pictures, all of them readable."""
+def _parts(
+    pictures: Iterable[tuple[list[str], list[Image.Image]]], wanted: dict[str, list], size: int
+) -> Iterator[tuple[list[tuple[str, str]], list[tuple[Image.Image, list]]]]:
+    """Batches of the names of parts, and the picture and box of each; the crops of one picture may be thousands."""
+    for names, batch in pictures:
+        parts = [
+            ((name, part), (picture, box))
+            for name, picture in zip(names, batch, strict=True)
+            for part, *box in [(WHOLE,), *wanted[name]]
+        ]
+        for start in range(0, len(parts), size):
+            yield tuple(map(list, zip(*parts[start : start + size], strict=True)))
+
+
+def _readable(
+    shard: Dataset, names: list[str], size: int, prepare: Callable[[Image.Image], T] = _itself
+) -> Iterator[tuple[list[str], list[T]]]:
+    """Batches of names and of what was made of the decoded pictures, all of them readable."""
     chosen = set(names)
     shard = shard.select([row for row, name in enumerate(shard["image_id"]) if name in chosen])
-    for found, decoded in _ahead(shard, size):
-        if lost := [reason for picture, reason in decoded if picture is None]:
+    for found, decoded in _ahead(shard, size, prepare):
+        if lost := [reason for made, reason in decoded if made is None]:
             raise UnreadableImage(lost[0])
-        yield found, [picture for picture, _ in decoded]
+        yield found, [made for made, _ in decoded]
 
 
-def _ahead(shard: Dataset, size: int) -> Iterator[tuple[list[str], list[tuple[Image.Image | None, str]]]]:
-    """Batches of names and decoded pictures (None, and why, if one is unreadable), decoded by threads while a network is busy.
-
-    A batch waits while another is used and the next one is being decoded: a shard of large pictures need not fit into memory.
-    """
+def _ahead(
+    shard: Dataset, size: int, prepare: Callable[[Image.Image], T]
+) -> Iterator[tuple[list[str], list[tuple[T | None, str]]]]:
+    """Batches of names and of what was made of the decoded pictures (None, and why, if one is unreadable)."""
     with ThreadPoolExecutor(DECODERS) as threads:
-        waiting = deque()
-        for names, read in _batches(shard, size, threads):
-            waiting.append((names, [threads.submit(_decode, *one) for one in read]))
-            if len(waiting) > AHEAD:
-                names, decoded = waiting.popleft()
-                yield names, [one.result() for one in decoded]
-        for names, decoded in waiting:
-            yield names, [one.result() for one in decoded]
+        yield from _in_advance(_batches(shard, size, threads), partial(_decode, prepare), threads)
+
+
+def _in_advance(
+    batches: Iterable[tuple[list, list[tuple]]], work: Callable, threads: ThreadPoolExecutor
+) -> Iterator[tuple[list, list]]:
+    """Batches of names and of what threads made of the arguments beside them, while a network is busy.
+
+    A batch waits while another is used and the next one is being made: a shard of large pictures need not fit into memory.
+    """
+    waiting = deque()
+    for names, arguments in batches:
+        waiting.append((names, [threads.submit(work, *one) for one in arguments]))
+        if len(waiting) > AHEAD:
+            names, made = waiting.popleft()
+            yield names, [one.result() for one in made]
+    for names, made in waiting:
+        yield names, [one.result() for one in made]
 
 
 def _batches(shard: Dataset, size: int, threads: ThreadPoolExecutor) -> Iterator[tuple[list[str], list[tuple]]]:

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from itertools import chain
 from pathlib import Path
+from threading import current_thread, main_thread
 
 import datasets
 import numpy as np
@@ -130,9 +131,9 @@ def test_shards_do_not_change_the_result(stages, images, networks, tiny_spacy, t
 def test_pictures_are_decoded_ahead_in_order_and_few_at_a_time(tiny_images, monkeypatch, threads):
     monkeypatch.setattr(pipeline, "DECODERS", threads)
     started, decode = [], pipeline._decode
-    monkeypatch.setattr(pipeline, "_decode", lambda image, name: started.append(image) or decode(image, name))
+    monkeypatch.setattr(pipeline, "_decode", lambda *given: started.append(given) or decode(*given))
     names = tiny_images["image_id"][:20]
-    for number, (batch, pictures) in enumerate(pipeline._pictures(tiny_images.select(range(20)), names, 2), start=1):
+    for number, (batch, pictures) in enumerate(pipeline._readable(tiny_images.select(range(20)), names, 2), start=1):
         assert batch == names[2 * number - 2 : 2 * number]
         assert [image_id(picture.tobytes()) for picture in pictures] == [
             image_id(decode_image(row["image"]["bytes"]).tobytes())
@@ -142,12 +143,31 @@ def test_pictures_are_decoded_ahead_in_order_and_few_at_a_time(tiny_images, monk
 
 
 def test_a_picture_that_breaks_while_it_is_decoded_ahead_stops_the_stage(tiny_images, monkeypatch):
-    def broken(image, name):
+    def broken(*given):
         raise MemoryError("no room")
 
     monkeypatch.setattr(pipeline, "_decode", broken)
     with pytest.raises(MemoryError, match="no room"):
-        list(pipeline._pictures(tiny_images, tiny_images["image_id"][:], 4))
+        list(pipeline._readable(tiny_images, tiny_images["image_id"][:], 4))
+
+
+def test_crops_are_prepared_ahead_by_threads_and_a_batch_at_a_time(tiny_images, networks, monkeypatch):
+    encoder, seen, prepare = networks[2], [], ClipEncoder.prepare
+    monkeypatch.setattr(ClipEncoder, "prepare", lambda own, one: seen.append(current_thread()) or prepare(own, one))
+    sizes, images = [], ClipEncoder.images
+    monkeypatch.setattr(
+        ClipEncoder, "images", lambda own, some: sizes.append((len(some), len(seen))) or images(own, some)
+    )
+    shard = tiny_images.select(range(3))
+    captions = pd.DataFrame(
+        {"image_id": shard["image_id"], "caption": "a car", "phrases": [["car"]] * 3, "status": "ok"}
+    )
+    boxes = pd.DataFrame([(shard["image_id"][0], "car", 0.0, 0.0, 1.0 + place % 30, 9.0, 0.5) for place in range(500)])
+    boxes.columns = ["image_id", "phrase", *pipeline.BOX, "score"]
+    vectors, _ = embed(shard, captions, boxes, encoder, None)
+    assert len(vectors) == len(seen) == 503 and main_thread() not in seen
+    assert [size for size, _ in sizes] == [64] * 7 + [55]
+    assert all(made <= 64 * (place + 1 + pipeline.AHEAD) for place, (_, made) in enumerate(sizes, start=1))
 
 
 @pytest.mark.parametrize("content", [b"another one", None])
@@ -169,10 +189,10 @@ def test_a_picture_that_has_changed_since_it_was_first_read_is_never_taken_for_t
 def test_large_pictures_are_taken_few_at_a_time(tiny_images, monkeypatch):
     monkeypatch.setattr(pipeline, "PIXELS", 3 * 48 * 40)
     shard = tiny_images.select(range(10))
-    batches = [names for names, _ in pipeline._ahead(shard, 4)]
+    batches = [names for names, _ in pipeline._ahead(shard, 4, pipeline._itself)]
     assert [len(names) for names in batches] == [3, 1, 3, 1, 2] and list(chain(*batches)) == shard["image_id"][:]
     monkeypatch.setattr(pipeline, "PIXELS", 1)
-    assert [len(names) for names, _ in pipeline._ahead(shard, 4)] == [1] * 10
+    assert [len(names) for names, _ in pipeline._ahead(shard, 4, pipeline._itself)] == [1] * 10
 
 
 def test_a_fully_cached_run_loads_no_network(images, networks, tiny_spacy, tmp_path, monkeypatch, small_shards):

@@ -144,24 +144,24 @@ class BareNetworks:
         captions, boxes, _, texts = said
         phrases, crops = captions.set_index("image_id")["phrases"], dict(list(boxes.groupby("image_id")))
         pictures = {row["image_id"]: decode_image(encoded_bytes(row["image"])) for row in images}
-        processor = self.captioner._network[0]
         size = self.captioner.batch_size
         self.pixels = [
-            processor(images=some, return_tensors="pt").pixel_values for some in _batches(pictures.values(), size)
+            torch.stack([self.captioner.prepare(one) for one in some]) for some in _batches(pictures.values(), size)
         ]
         asked = [name for name in pictures if len(phrases[name])]
         self.asked = [
             (
-                self.locator._pixels([pictures[name] for name in some]),
+                torch.stack([self.locator.prepare(pictures[name])[0] for name in some]),
                 list(dict.fromkeys(phrases[list(some)].explode())),
             )
             for some in _batches(asked, self.locator.batch_size)
         ]
         cuts = {name: [[], *crops.get(name, boxes[:0])[BOX].to_numpy().tolist()] for name in pictures}
         parts = [cut_out(pictures[name], box) for name in pictures for box in cuts[name]]
-        _, preprocess, tokenize = self.encoder._network
+        tokenize = self.encoder._network[2]
         self.parts = [
-            torch.stack([preprocess(part) for part in some]) for some in _batches(parts, self.encoder.batch_size)
+            torch.stack([self.encoder.prepare(part) for part in some])
+            for some in _batches(parts, self.encoder.batch_size)
         ]
         self.texts = [tokenize(list(some)) for some in _batches(texts["text"], self.encoder.batch_size)]
 
