@@ -368,6 +368,14 @@ def test_selective_risk_by_hand():
     assert (table.generated_coverage, table.generated_error, table.real_error) == (0, 1, 0)
 
 
+def test_what_silence_buys_stands_in_the_order_of_the_generators():
+    rows = pd.DataFrame(
+        {"generator": ["real", "old", "new"] * 20, "label": [0, 1, 1] * 20, "split": "test", "score": 0.5}
+    )
+    heads = pd.concat([rows.assign(train_on=source, seed=0, answered=True) for source in ("old", "new")])
+    assert selective_risk(heads)["generator"].tolist() == ["old", "new"]  # the head of `old` says nothing of `old`
+
+
 def test_heads_that_answer_seldom_count_by_what_they_answer():
     """One head answers 30 of 40 pictures, 10 of them wrongly, another 10 of 40, all wrongly: 20 of 40 are wrong."""
     counts = pd.DataFrame({"generated_pictures": [40, 40], "generated_answered": [30, 10], "generated_wrong": [20, 40]})
@@ -375,7 +383,7 @@ def test_heads_that_answer_seldom_count_by_what_they_answer():
     counts = counts.join(counts.rename(columns=lambda name: name.replace("generated", "real")))
     assert shares(counts)["real_error_answered"].tolist() == [pytest.approx(1 / 3), pytest.approx(np.nan, nan_ok=True)]
     risk = counts.assign(train_on="old", seed=[0, 1], generator="new")
-    table = of_all_heads(risk, ["newer", "new", "old"])
+    table = of_all_heads(risk)
     assert table.index.tolist() == ["new", "all"] and table.loc["new"].equals(table.loc["all"])
     table = table.loc["all"]
     assert (table.generated_coverage, table.generated_error, table.generated_error_answered) == (0.5, 0.75, 0.5)

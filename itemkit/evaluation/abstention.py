@@ -23,7 +23,7 @@ def selective_risk(predictions: pd.DataFrame, false_positive_rate: float = 0.05)
         false_positive_rate: that the thresholds are chosen for, in (0, 1).
 
     Returns:
-        train_on, seed, generator; and, each of the real pictures (real_pictures and so on) and of the generated ones:
+        train_on, seed, generator, in the order of the generators; and, each of the real pictures (real_pictures and so on) and of the generated ones:
         pictures; answered; wrong, those that are called the other class; and answered_wrong, those of them that are
         answered.
     """
@@ -46,7 +46,9 @@ def selective_risk(predictions: pd.DataFrame, false_positive_rate: float = 0.05)
                 ]
                 rows.append((source, seed, generator, *counts))
     columns = [f"{label}_{count}" for label in CLASSES for count in COUNTS]
-    return pd.DataFrame(rows, columns=["train_on", "seed", "generator", *columns])
+    risk = pd.DataFrame(rows, columns=["train_on", "seed", "generator", *columns])
+    order = {generator: place for place, generator in enumerate(predictions["generator"].unique())}
+    return risk.sort_values("generator", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
 
 def shares(counts: pd.DataFrame) -> pd.DataFrame:
@@ -68,8 +70,7 @@ def shares(counts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def of_all_heads(risk: pd.DataFrame, generators: list[str]) -> pd.DataFrame:
-    """Return the shares of all heads together: a row for each of the generators that was tested, and `all`."""
-    counts = risk.drop(columns=["train_on", "seed"]).groupby("generator").sum()
-    counts = counts.loc[[generator for generator in generators if generator in counts.index]]
+def of_all_heads(risk: pd.DataFrame) -> pd.DataFrame:
+    """Return the shares of all heads together: a row for each generator, and `all`."""
+    counts = risk.drop(columns=["train_on", "seed"]).groupby("generator", sort=False).sum()
     return shares(pd.concat([counts, counts.sum().rename("all").to_frame().T]).rename_axis("generator"))
