@@ -14,8 +14,6 @@ from pathlib import Path
 import datasets
 import pandas as pd
 import pyarrow.compute as pc
-from datasets.packaged_modules.csv.csv import Csv, CsvConfig
-from datasets.packaged_modules.folder_based_builder.folder_based_builder import FolderBasedBuilder
 from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 from pyarrow import ArrowInvalid
 
@@ -36,23 +34,18 @@ from itemkit.data.labels import (
 )
 from itemkit.data.places import check_data_files, members_as_bytes, placed
 from itemkit.data.stream import first_rows
+from itemkit.data.tables import opened, text_columns
 
 STREAM = 4  # raise it when first_rows changes its result: the library cannot see that and would keep the old one
-
-COLUMNS = 1_000  # of a table of text, in which an empty cell may be written in one of these ways, as pandas has them
-EMPTY = ("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA")
-EMPTY += ("NULL", "NaN", "None", "n/a", "nan", "null")
-
-ODD = (AttributeError, KeyError, OverflowError, TypeError, ValueError)  # what the library raises on lines it cannot use
 
 HIDDEN = {"@eaDir", "__MACOSX", "__pycache__", "Thumbs.db", "desktop.ini"}  # beside pictures, and none
 
 
+Rows = tuple[datasets.Dataset, pd.DataFrame]  # image; label, generator, content_id, split of each
+
+
 class NotAmongTheRows(UserWarning):
     """Told of pictures that a table need not name: previews, or those of another configuration."""
-
-
-Rows = tuple[datasets.Dataset, pd.DataFrame]  # image; label, generator, content_id, split of each
 
 
 def read_rows(card: Card, generators: list[str], limit: int | None) -> Rows:
@@ -162,82 +155,21 @@ def _stream(card: Card, sources: tuple[str, ...], limit: int, version: int, file
     check_data_files(card, card.folder if card.is_local else None)
     print(f"reading the first {limit} of each split: {card.summary}", flush=True)
     with nullcontext() if card.is_local else explained(card.repo, "dataset", card.revision):
-        yield from first_rows(_loaded(card, place, revision=revision, streaming=True), card, sources, limit)
-
-
-def _loaded(
-    card: Card, place: str, streaming: bool = False, **options
-) -> datasets.DatasetDict | datasets.IterableDatasetDict:
-    """What datasets.load_dataset returns, but that in a table of text (csv) 0001 and NA stay what they are."""
-    if Path(place, datasets.config.DATASET_STATE_JSON_FILENAME).exists():
-        raise ValueError(
-            f"card {card.name}: {place} was written by save_to_disk; write it by to_parquet, or as an imagefolder"
-        )
-    try:
-        builder = datasets.load_dataset_builder(place, card.configuration, **options)
-        if isinstance(builder, Csv):
-            builder.config.converters = dict.fromkeys(_text_columns(card), str)
-            builder.config.keep_default_na, builder.config.na_values = False, _empty(card, builder.config)
-        if isinstance(builder, FolderBasedBuilder):
-            _check_contents(card, builder)
-        if streaming:
-            return builder.as_streaming_dataset()
-        builder.download_and_prepare()
-        return builder.as_dataset()
-    except ODD as error:
-        named = isinstance(error, (datasets.exceptions.DatasetsError, ArrowInvalid))
-        if named or str(error).startswith(f"card {card.name}: "):
-            raise
-        raise ValueError(
-            f"card {card.name}: the library datasets cannot read {place} ({' '.join(str(error).split())}); the lines "
-            "`configs` of its README.md say what is to be read"
-        ) from None
-
-
-def _check_contents(card: Card, builder: FolderBasedBuilder) -> None:
-    """Refuse a metadata.csv beside pictures with content ids of which the library would make numbers: 1 of 0001 and of 01."""
-    column, files = card.columns.get("content_id"), (builder.config.data_files or {}).values()
-    for file in sorted({str(file) for part in files for file in part if Path(str(file)).name == "metadata.csv"}):
-        options = {"usecols": lambda name: name == column, "chunksize": 10_000}  # as the library's: each has its kind
-        for said, read in zip(pd.read_csv(file, dtype=str, **options), pd.read_csv(file, **options), strict=True):
-            texts = said.get(column, pd.Series(dtype=str)).dropna()
-            if len(odd := texts[texts != read.reindex(columns=[column])[column].astype(str).reindex(texts.index)]):
-                raise ValueError(
-                    f"card {card.name}: {file} has the content id {odd.iloc[0]!r}, which the library datasets reads as a number; "
-                    "put a letter in front of each"
-                )
-
-
-def _empty(card: Card, config: CsvConfig) -> dict | list:
-    """What is an empty cell of a table of text: NA and None are names in columns of text, and no number in others.
-
-    Others are told by their places: the library takes a column's kind from its first rows, and later ones must fit.
-    """
-    if config.engine not in (None, "c") or len(config.sep or "") != 1:  # pandas' other reader knows no places
-        return [""]
-    return dict.fromkeys(range(COLUMNS), EMPTY) | dict.fromkeys(_text_columns(card), "")
-
-
-def _text_columns(card: Card) -> list[str]:
-    """The columns of a data set that are read as text: names, and what the card writes as text."""
-    ours = ["content_id", "split", "true_caption"]
-    ours += ["generator"] * any(isinstance(value, str) for value in card.values.values())
-    ours += ["label"] * any(isinstance(label, str) for label in card.labels)
-    return [card.columns[name] for name in ours if name in card.columns]
+        yield from first_rows(opened(card, place, revision=revision, streaming=True), card, sources, limit)
 
 
 def _read_tables(card: Card) -> Rows:
     """A long or wide data set; its parts are the splits if it has several and no column says otherwise."""
     if card.is_local:
-        folder, made_of = card.folder, (_sizes_and_times(card), _text_columns(card))
+        folder, made_of = card.folder, (_sizes_and_times(card), text_columns(card))
     else:
         folder = _fetched(card)
-        made_of = (card.repo, card.revision, _text_columns(card))
+        made_of = (card.repo, card.revision, text_columns(card))
     check_data_files(card, folder)
     cache = place_of(made_of)
     if card.is_local and glob.has_magic(str(folder)):
         folder = _linked(folder, cache / "files")
-    parts = _loaded(card, str(folder), cache_dir=str(cache))
+    parts = opened(card, str(folder), cache_dir=str(cache))
     read, splits = _read_wide if card.layout == "wide" else _read_long, part_splits(card, list(parts))
     rows = [one for name, part in parts.items() for one in read(card, kept(part), splits.get(name), folder)]
     parts, facts = zip(*rows, strict=True)
