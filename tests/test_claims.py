@@ -169,6 +169,8 @@ def test_true_words_of_real_pictures_alone_compare_nothing():
     )
     alone = claims.truth(correct.assign(nouns_named=[0.9, None]))
     assert alone.startswith("The card names true captions of real alone, so that nothing can be compared. nouns named")
+    nothing = claims.truth(correct.assign(nouns_named=None))
+    assert nothing.startswith("The true captions of this card name no noun that is looked for, so that nothing can be")
     without_boxes = claims.truth(correct.assign(things_found=float("nan")))
     assert "detector finds" not in without_boxes and "nan" not in without_boxes
 

@@ -404,6 +404,12 @@ def test_a_picture_of_too_many_pixels_is_unreadable_in_memory_too(detector):
     assert "more than the limit of" in detector(Image.new("1", (10_000, 9_000))).reason
 
 
+@pytest.mark.parametrize("size", [(0, 0), (0, 4)])
+def test_a_picture_without_a_pixel_is_unreadable(detector, size):
+    verdict = detector(Image.new("RGB", size))
+    assert verdict.answer == "undecided" and "pixels, that is none" in verdict.reason
+
+
 def test_the_explorer_shows_what_was_uploaded_last(detector):
     explorer = PictureExplorer(detector, {})
     assert explorer.answer.value == "Upload a picture." and explorer.figure.value == b""
