@@ -345,10 +345,10 @@ def csv_card(place: Path, table: str, columns: str = "", extra: str = "", name: 
     return place
 
 
+@pytest.mark.parametrize("said", [["0001", "01", "0e1", "7"], ["0001", "01", "0e1", "NA"]])
 @pytest.mark.parametrize("limit", [None, 9])  # as a whole, and as a stream
-def test_names_in_a_table_of_text_are_text(tmp_path, limit):
+def test_names_in_a_table_of_text_are_text(tmp_path, limit, said):
     """pandas would make 1 of 0001 and of 01, 0 of 0e1, and nothing of NA."""
-    said = ["0001", "01", "0e1", "NA"]
     lines = [f"{seed}.png,{'real' if seed % 2 else 'sdxl'},{content}" for seed, content in enumerate(said)]
     table = "\n".join(["image,generator,content_id", *lines])
     card = csv_card(tmp_path / "a", table, extra="  streamed: true\n" * (limit is not None))
