@@ -175,14 +175,12 @@ def test_a_rebuilt_tokenizer_numbers_the_words_as_the_saved_one(build_file, netw
 
 @pytest.fixture
 def tiny_build(build_file, monkeypatch, tmp_path):
-    """A planner and a VAE trained on 32 scenes for some steps; a call builds them into the folder it is given."""
+    """A planner and a VAE trained on 32 scenes for 20 steps; a call builds them into the folder it is given."""
     scenes, training, planner, vae = (build_file(name) for name in ("scenes", "training", "planner", "vae"))
     monkeypatch.setitem(scenes.STREAMS, "generators", (2, 32))
     for module in (planner, vae):
         monkeypatch.setattr(module, "STEPS", 20)
         monkeypatch.setattr(module, "BATCH", 4)
-    monkeypatch.setattr(vae, "DUEL_BATCH", 4)
-    monkeypatch.setattr(vae, "ROUNDS", [(12, 0.1), (12, 0.3)])
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 10)
 
     def build(name):

@@ -19,7 +19,7 @@ from torch.nn.functional import fold, unfold
 from training import batch, pictures_to_tensor, set_up, tensor_to_pictures, train
 from transformer import CaptionedTransformer, TimeEmbedding, blank
 
-SEED, STEPS, BATCH, RATE, WIDTH = 33, 1200, 32, 1.5e-3, 160
+SEED, STEPS, BATCH, RATE, WIDTH = 33, 1200, 64, 1.5e-3, 192
 SAMPLER_STEPS, GUIDANCE = 25, 1.4
 PIXELS = 3 * 8 * 8  # numbers in a patch
 

@@ -7,15 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from muon import Muon
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 CHECKPOINT_EVERY = 200  # steps
-# computing in bfloat16 is three times faster on processors that have it, and thirty times slower on the others;
-# attention's fused kernel is the slower one in it, because of its way back, and the faster one otherwise
-BFLOAT16 = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
-ATTENTION = [SDPBackend.MATH] if BFLOAT16 else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
 
 
 def set_up(seed: int) -> None:
@@ -51,11 +46,11 @@ def train(
 
     `loss` is called once a step with that step's own random generator, so that a training which was killed goes on from
     its last checkpoint as if nothing had happened. `average` is the decay of an exponential moving average of the
-    weights; `half` computes in bfloat16 where the processor has it. AdamW trains everything but the matrices and
-    convolutions of `blocks`, which Muon trains, at ten times the rate and in fewer steps. Where `betas` are not given, they follow the
-    schedule.
+    weights, `half` computes in bfloat16 where that is safe (three times faster on processors that have it). AdamW
+    trains everything but the matrices of `blocks`, which Muon trains, at ten times the rate and in fewer steps. Where
+    `betas` are not given, they follow the schedule.
     """
-    muon = [p for p in blocks.parameters() if p.ndim > 1] if blocks else []
+    muon = [p for p in blocks.parameters() if p.ndim == 2] if blocks else []
     rest = [p for p in model.parameters() if id(p) not in set(map(id, muon))]
     groups = [
         {"params": [p for p in rest if p.ndim > 1], "weight_decay": 0.03},
@@ -63,7 +58,7 @@ def train(
     ]
     optimizers = [torch.optim.AdamW(groups, lr=learning_rate, betas=betas or (0.9, 0.98))]
     if muon:
-        optimizers.append(Muon(muon, lr=10 * learning_rate, weight_decay=0.01))
+        optimizers.append(torch.optim.Muon(muon, lr=10 * learning_rate, weight_decay=0.01))
     schedules = [
         torch.optim.lr_scheduler.OneCycleLR(
             optimizer, optimizer.defaults["lr"], total_steps=steps, pct_start=0.1, cycle_momentum=betas is None
@@ -86,7 +81,8 @@ def train(
     model.train()
     while step < steps:
         random = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        with torch.autocast("cpu", torch.bfloat16, enabled=half and BFLOAT16), sdpa_kernel(ATTENTION):
+        # SDPBackend.MATH: the fused attention is slower here
+        with torch.autocast("cpu", torch.bfloat16, enabled=half), sdpa_kernel(SDPBackend.MATH):
             value = loss(random)
         model.zero_grad(set_to_none=True)
         value.backward()
