@@ -72,7 +72,7 @@ def test_an_interruption_leaves_nothing_and_the_next_call_all(there, project, tm
 
     killed = subprocess.check_output([sys.executable, "-c", "import os; print(os.getpid())"], text=True)
     if there:
-        (place / f"out.{socket.gethostname()}-{killed.strip()}-0123.part" / "raw").mkdir(parents=True)
+        (place / f"out.{socket.gethostname()}-{killed.strip()}-{'0' * 32}.part" / "raw").mkdir(parents=True)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(module, "encoded_bytes", interrupted)
         export("mine", place, root=project)
