@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from itemkit.data.choices import check_names
-from itemkit.network import Batches, load_network, network_digest, network_spec
+from itemkit.network import Batches, load_network, network_digest, network_spec, prepared
 
 PHRASES = {"object": "N+", "noun": "N+", "modified noun": "A*N+"}  # patterns over parts of speech: A adjective, N noun
 
@@ -59,8 +59,7 @@ class Captioner:
         import torch
 
         processor, network = self._network
-        ready = [self.prepare(one) if isinstance(one, Image.Image) else one for one in images]
-        pixels = torch.stack(ready)  # (N, 3, height, width)
+        pixels = torch.stack(prepared(images, self.prepare))  # (N, 3, height, width)
         tokens = network.generate(
             pixel_values=pixels.to(self.device, network.dtype),
             max_new_tokens=self._longest,

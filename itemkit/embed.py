@@ -21,6 +21,7 @@ from itemkit.network import (
     check_finite,
     damage_named,
     network_spec,
+    prepared,
 )
 
 EIGHT = 8  # texts are read at lengths, and in batches, that are multiples of it
@@ -78,8 +79,7 @@ class ClipEncoder:
         network = self._network[0]
 
         def encode(batch):
-            ready = [self.prepare(one) if isinstance(one, Image.Image) else one for one in batch]
-            pixels = torch.stack(ready)  # (B, 3, height, width)
+            pixels = torch.stack(prepared(batch, self.prepare))  # (B, 3, height, width)
             return network.encode_image(pixels.to(self.device, getattr(torch, self.dtype)))  # (B, D)
 
         return self._encode(encode, images)

@@ -1,13 +1,13 @@
 """Find where each named object is: the best box for each phrase, each phrase judged on its own."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from PIL import Image
 
-from itemkit.network import Batches, load_network, network_spec
+from itemkit.network import Batches, load_network, network_spec, prepared
 
 QUERIES = 256  # phrases that all images of a batch are compared with at once
 FAMILIES = ("owlvit", "owlv2", "grounding-dino")  # as transformers calls them
@@ -76,7 +76,7 @@ class ObjectLocator:
         import torch
 
         images, phrases = zip(*batch, strict=True)
-        pixels, sizes = zip(*self._prepared(images), strict=True)
+        pixels, sizes = zip(*prepared(images, self.prepare), strict=True)
         queries = list(dict.fromkeys(phrase for named in phrases for phrase in named))
         if not queries:
             return [[] for _ in images]
@@ -113,7 +113,9 @@ class ObjectLocator:
         import torch
 
         processor, network = self._network
-        pixels, sizes = zip(*self._prepared(image for image, _ in pairs), strict=True)  # (3, height, width) each
+        pixels, sizes = zip(
+            *prepared([image for image, _ in pairs], self.prepare), strict=True
+        )  # (3, height, width) each
         found = {}
         for shape in dict.fromkeys(one.shape for one in pixels):
             rows = [row for row, one in enumerate(pixels) if one.shape == shape]
@@ -147,10 +149,6 @@ class ObjectLocator:
             [(tuple(box), score) if score >= self.threshold else None for box, score in zip(*of_image, strict=True)]
             for of_image in zip(corners.tolist(), scores.tolist(), strict=True)
         ]
-
-    def _prepared(self, images: Iterable) -> list[tuple]:
-        ready = {}  # neighbours may ask for other phrases of one image
-        return [ready.setdefault(id(one), self.prepare(one)) if isinstance(one, Image.Image) else one for one in images]
 
     def _on_device(self, pixels: Sequence):
         import torch

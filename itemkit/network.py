@@ -6,9 +6,11 @@ The only module that the leaves `captions`, `locate` and `embed` share: one plac
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from PIL import Image
 
 from itemkit.data.choices import check_names
 from itemkit.data.hub import fetch, is_commit
@@ -75,6 +77,13 @@ def network_spec(network) -> dict:
         "device": network.device.split(":")[0],
     }
     return spec if network.dtype == "float32" else spec | {"batch_size": network.batch_size}
+
+
+def prepared(images: Sequence, prepare: Callable[[Image.Image], object]) -> list:
+    """Return what `prepare` makes of each image, of one that is there several times once; what it made before stays."""
+    distinct = {id(one): one for one in images}
+    ready = {place: prepare(one) if isinstance(one, Image.Image) else one for place, one in distinct.items()}
+    return [ready[id(one)] for one in images]
 
 
 class Batches:
