@@ -12,6 +12,8 @@ profiles() {
 usage() {
   cat <<TEXT
 usage: ./run_all.sh [PROFILE]               run notebooks 00 to 08 and put tables, figures and index.html into results/PROFILE/
+       ./run_all.sh --anew [PROFILE]        the same, with all notebooks; otherwise those that would come out as they are, since
+                                            nothing that they rest on has changed, are kept
        ./run_all.sh --check [PROFILE]       run, then compare the tables with results/reference/; exit with 1, and list
                                             which differ by how much, if any differs beyond the tolerance or is missing
        ./run_all.sh --reference [PROFILE]   run, then write results/reference/ anew from it (tables up to 64 kB)
@@ -68,8 +70,8 @@ set_up() { # sets $python to that of the environment, and installs into it what 
 is_option() { # also sets $option; an option may stand before or after the profile
   case "${1:-}" in
     -h | --help) usage && exit ;;
-    --check | --reference | --dry-run) option="$1" ;;
-    -*) fail "unknown option '$1'; expected one of: --check, --reference, --dry-run, --help" ;;
+    --anew | --check | --reference | --dry-run) option="$1" ;;
+    -*) fail "unknown option '$1'; expected one of: --anew, --check, --reference, --dry-run, --help" ;;
     *) return 1 ;;
   esac
 }

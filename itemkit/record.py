@@ -131,6 +131,14 @@ def forget(results: str | Path, steps: Iterable[str]) -> None:
         _write(Path(results), record["steps"])
 
 
+def note_state(results: str | Path, step: str, state: str) -> None:
+    """Add to the note of a notebook that has ended a name of all that it rests on and made, by which a run knows it again."""
+    with FileLock(Path(results, ".record.lock")):
+        steps = read_record(results)["steps"]
+        steps[step]["state"] = state
+        _write(Path(results), steps)
+
+
 class Run:
     """A folder of results, opened for one notebook, or without `step` to be looked at.
 
@@ -593,12 +601,12 @@ class Run:
     def _begin(self, before: list[str], own: dict) -> None:
         """Note that the notebook was opened, in place of an earlier note."""
         self._opened, self._written = time.monotonic(), set()
-        status = _git("status", "--porcelain")
+        status = git("status", "--porcelain")
         self._note = {
             "started": _now(),
             "ended": None,
             "by": os.environ.get("ITEMKIT_RUN", "hand"),
-            "commit": _git("rev-parse", "HEAD"),
+            "commit": git("rev-parse", "HEAD"),
             "clean": None if status is None else status == "",
             "python": platform.python_version(),
             "platform": platform.platform(),
@@ -674,7 +682,8 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _git(*arguments: str) -> str | None:
+def git(*arguments: str) -> str | None:
+    """Return what git says of the code, or None if there is none, or it is in no repository."""
     command = ["git", "-C", str(FOLDER), *arguments]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

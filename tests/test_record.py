@@ -370,7 +370,7 @@ def test_the_detector_of_a_run_scores_files_as_the_protocol_did_to_the_last_digi
 
 
 def test_hands_are_told_of(results, values, monkeypatch):
-    monkeypatch.setattr("itemkit.record._git", lambda *words: "" if words[0] == "status" else "a" * 40)
+    monkeypatch.setattr("itemkit.record.git", lambda *words: "" if words[0] == "status" else "a" * 40)
     monkeypatch.setenv("ITEMKIT_RUN", "run_all.sh")
     make(results, values, *MAKES)
     run = start(results, "06_robustness", values)
@@ -378,7 +378,7 @@ def test_hands_are_told_of(results, values, monkeypatch):
     run.close()
     assert manual_changes(results) == []
     monkeypatch.delenv("ITEMKIT_RUN")
-    monkeypatch.setattr("itemkit.record._git", lambda *words: " M a.py" if words[0] == "status" else "b" * 40)
+    monkeypatch.setattr("itemkit.record.git", lambda *words: " M a.py" if words[0] == "status" else "b" * 40)
     run = start(results, "06_robustness", values)
     run.table(pd.DataFrame({"a": [2]}), "06_mine", "A claim.")
     run.close()

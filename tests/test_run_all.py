@@ -126,8 +126,11 @@ def test_other_profiles_may_reach_a_hub(project, active):
         ),
         (["toyworld", "more"], "a profile takes one option and no further arguments, got 'more'; its values stand in"),
         (["--check", "toyworld", "--check"], "a profile takes one option and no further arguments, got '--check'"),
-        (["--chek"], "unknown option '--chek'; expected one of: --check, --reference, --dry-run, --help"),
-        (["toyworld", "--chek"], "unknown option '--chek'; expected one of: --check, --reference, --dry-run, --help"),
+        (["--chek"], "unknown option '--chek'; expected one of: --anew, --check, --reference, --dry-run, --help"),
+        (
+            ["toyworld", "--chek"],
+            "unknown option '--chek'; expected one of: --anew, --check, --reference, --dry-run, --help",
+        ),
         (["--check", "toywrld"], "unknown profile 'toywrld'; expected one of: photographs toyworld"),
         ([""], "unknown profile ''; expected one of: photographs toyworld"),  # a variable that is not set
         (["--check", "test"], "unknown profile 'test'"),

@@ -24,8 +24,10 @@ from itemkit.data.load import TRACKS
 from itemkit.evaluation.metrics import METRICS, roc_auc
 from itemkit.head import MLPHead
 from itemkit.paper.notebooks import STEPS
-from itemkit.record import manual_changes
+from itemkit.record import manual_changes, read_record
+from itemkit.running import unchanged
 from itemkit.running.export import export
+from itemkit.running.run import RunError, run
 
 ROOT = Path(__file__).resolve().parents[1]
 GENERATORS = ["latent_diffusion", "gan"]
@@ -233,6 +235,127 @@ def test_a_detector_of_others_stands_beside_the_arms(project, results, monkeypat
     assert "npr (a detector of others)" in (copy / "verdict.txt").read_text()
 
 
+def first_that_runs(project: Path, monkeypatch, **options) -> str:
+    """The notebook that a run of `slice` would begin with; none is executed."""
+
+    def stop(notebook, output, parameters, kernels):
+        raise RunError(notebook.stem)
+
+    monkeypatch.setattr("itemkit.running.run.execute", stop)
+    with pytest.raises(RunError) as error:
+        run("slice", project, **options)
+    return str(error.value)
+
+
+@pytest.fixture
+def elsewhere(project, results, tmp_path) -> Path:
+    """The project with its finished run, elsewhere."""
+    return shutil.copytree(project, tmp_path / "elsewhere", symlinks=True)
+
+
+def test_what_would_come_out_the_same_is_kept(elsewhere, monkeypatch, capsys):
+    before = contents(elsewhere / "results")
+    assert first_that_runs(elsewhere, monkeypatch) == "08_report"
+    assert (
+        "kept, since nothing has changed: 00_data to 07_explain; with --anew they are run again"
+        in capsys.readouterr().out
+    )
+    after = contents(elsewhere / "results")
+    assert {name for name in before if before[name] != after.get(name)} == {"slice/notebooks/08_report.ipynb"}
+    assert first_that_runs(elsewhere, monkeypatch, anew=True) == "00_data"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def lengthen(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b" ")
+
+
+def write_value(project: Path, name: str, value: object) -> None:
+    path = project / "notebooks" / "params" / "slice.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {name: value}))
+
+
+def edit_note(project: Path, step: str, **facts: object) -> None:
+    path = project / "results" / "slice" / "record.json"
+    record = json.loads(path.read_text())
+    record["steps"][step] |= facts
+    path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("change", "begins"),
+    [
+        (lambda place: (place / "results/slice/tables/05_ablations.csv").unlink(), "05_ablations"),
+        (lambda place: lengthen(place / "results/slice/figures/04_matrix.png"), "04_cross_generator"),
+        (lambda place: lengthen(next(place.glob("results/slice/heads/*/item-gan-0/*.safetensors"))), "03_train"),
+        (lambda place: lengthen(place / "results/slice/detector/detector.json"), "04_cross_generator"),
+        (lambda place: (place / "results/slice/captions.parquet").unlink(), "01_captions"),
+        (lambda place: (place / "results/slice/notebooks/07_explain.ipynb").unlink(), "07_explain"),
+        (lambda place: lengthen(place / "notebooks/06_robustness.ipynb"), "06_robustness"),
+        (lambda place: write_value(place, "box_threshold", 0.4), "02_misalignment"),
+        (lambda place: write_value(place, "draws", 51), "02_misalignment"),
+        (lambda place: write_value(place, "limit", SCENES + 1), "00_data"),
+        (lambda place: edit_note(place, "06_robustness", by="hand", state=None), "06_robustness"),
+        (lambda place: edit_note(place, "05_ablations", commit="0" * 40), "05_ablations"),
+    ],
+    ids=str,
+)
+def test_a_run_begins_with_the_first_notebook_that_would_make_something_else(elsewhere, monkeypatch, change, begins):
+    change(elsewhere)
+    assert first_that_runs(elsewhere, monkeypatch) == begins
+
+
+@pytest.mark.parametrize("file", ["data/test.parquet", "models/clip/open_clip_config.json", "README.md"])
+def test_other_pictures_networks_or_cards_are_run_from_the_beginning(elsewhere, monkeypatch, file):
+    (elsewhere / "data_cards").unlink()
+    shutil.copytree(ROOT / "data_cards" / "toyworld", elsewhere / "data_cards" / "toyworld")
+    assert first_that_runs(elsewhere, monkeypatch) == "08_report"
+    lengthen(next((elsewhere / "data_cards" / "toyworld").glob(file)))
+    assert first_that_runs(elsewhere, monkeypatch) == "00_data"
+
+
+def test_other_code_libraries_and_machines_are_run_from_the_beginning(elsewhere, monkeypatch, tmp_path):
+    code = shutil.copytree(unchanged.PACKAGE, tmp_path / "code")
+    monkeypatch.setattr(unchanged, "PACKAGE", code)
+    assert first_that_runs(elsewhere, monkeypatch) == "08_report"
+    lengthen(code / "head.py")
+    assert first_that_runs(elsewhere, monkeypatch) == "00_data"
+    monkeypatch.undo()
+    with monkeypatch.context() as changed:
+        changed.setattr(unchanged, "distributions", list)
+        assert first_that_runs(elsewhere, changed) == "00_data"
+    with monkeypatch.context() as changed:
+        changed.setattr("platform.platform", lambda: "another")
+        assert first_that_runs(elsewhere, changed) == "00_data"
+
+
+def test_code_that_was_changed_while_a_notebook_ran_is_not_taken_for_what_made_it(elsewhere, monkeypatch, tmp_path):
+    monkeypatch.setattr(unchanged, "PACKAGE", shutil.copytree(unchanged.PACKAGE, tmp_path / "code"))
+    ran = []
+
+    def execute(notebook, output, parameters, kernels):
+        ran.append(notebook.stem)
+        edit_note(elsewhere, notebook.stem, state=None)  # as a notebook that is opened anew
+        if notebook.stem == "01_captions":
+            lengthen(unchanged.PACKAGE / "head.py")
+
+    monkeypatch.setattr("itemkit.running.run.execute", execute)
+    run("slice", elsewhere, anew=True)
+    assert ran[0] == "00_data"
+    assert [step for step, note in read_record(elsewhere / "results" / "slice")["steps"].items() if note["state"]] == [
+        "00_data"
+    ]
+
+
+def test_a_damaged_record_stops_a_run_in_a_sentence(elsewhere):
+    (elsewhere / "results" / "slice" / "record.json").write_text("{")
+    with pytest.raises(RunError, match="record.json is damaged; restore it, or remove"):
+        run("slice", elsewhere)
+
+
 TWICE = """
 import pathlib, sys
 from matplotlib import pyplot
@@ -246,7 +369,7 @@ def execute(notebook, output, parameters, kernels):
     assert not (found := {name: kind for name, kind in kinds.items() if len(kind) > 1}), (notebook.name, found)
 
 run.execute = execute
-run.run("slice", pathlib.Path(sys.argv[1]))
+run.run("slice", pathlib.Path(sys.argv[1]), anew=True)
 """
 
 

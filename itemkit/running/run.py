@@ -1,4 +1,4 @@
-"""Run the notebooks of a profile in order: `python -m itemkit.running.run PROFILE [--check | --reference | --dry-run]`.
+"""Run the notebooks of a profile in order: `python -m itemkit.running.run PROFILE [--anew | --check | --reference | --dry-run]`.
 
 A profile is one flat file, notebooks/params/<profile>.yaml. Each name goes to every notebook whose `parameters` cell
 declares it; `like: <profile>` takes the values of another one first, but for its results. Papermill lets a misspelt
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from jupyter_client import KernelManager
 
 ROOT = Path(__file__).resolve().parents[2]
+NEEDS = {"card", "captioner", "locator", "encoder", "nouns"}  # what the notebooks of an evaluation declare
 
 
 class RunError(ValueError):
@@ -144,7 +145,7 @@ def ready(values: dict[str, object], root: Path = ROOT) -> None:
     for table in values.get("others", ()):
         if not (root / "notebooks" / table).is_file():
             raise RunError(f"there is no table of scores {table}, seen from {root / 'notebooks'}; correct `others`")
-    if not {"card", "captioner", "locator", "encoder", "nouns"} <= set(values):
+    if not NEEDS <= set(values):
         return  # notebooks of one's own, which need no network
     from itemkit.running.needs import fetch_needs
 
@@ -276,6 +277,34 @@ def clear(results: Path, number: str) -> None:
         (results / "verdict.txt").unlink(missing_ok=True)
 
 
+def _foundations(values: dict[str, object], root: Path) -> dict[str, object] | None:
+    """What all notebooks of a run rest on; None of notebooks of one's own, of which nobody knows."""
+    if not NEEDS <= set(values):
+        return None
+    from itemkit.running.unchanged import foundations
+
+    with in_notebooks(root):
+        return foundations(values)
+
+
+def _first_changed(
+    results: Path, steps: list[tuple[Path, dict[str, object]]], rests_on: dict[str, object] | None
+) -> int:
+    """The place of the first notebook that has to be run; says which need not be."""
+    if rests_on is None or not (results / "record.json").exists():
+        return 0
+    from itemkit.running.unchanged import count_unchanged
+
+    try:
+        first = count_unchanged(results, steps, rests_on)
+    except ValueError as error:  # of a damaged record
+        raise RunError(str(error)) from None
+    if first:
+        names = steps[0][0].stem if first == 1 else f"{steps[0][0].stem} to {steps[first - 1][0].stem}"
+        print(f"kept, since nothing has changed: {names}; with --anew they are run again", flush=True)
+    return first
+
+
 def _left_out(results: Path) -> dict[str, str]:
     """The notebooks that have nothing to show of the pictures that 00_data counted, and why; forgets what they once noted."""
     from itemkit.record import forget, without_data
@@ -286,11 +315,12 @@ def _left_out(results: Path) -> dict[str, str]:
     return left_out
 
 
-def run(profile: str, root: Path = ROOT, make_reference: bool = False) -> Path:
+def run(profile: str, root: Path = ROOT, make_reference: bool = False, anew: bool = False) -> Path:
     """Run a profile from its first notebook to its last, after fetching what it needs; returns the folder of its results.
 
-    With `make_reference` the tables of this run become the reference just before the last notebook, the report,
-    compares with it. A reference of another profile is not replaced.
+    Notebooks that would leave the same are not run again, unless `anew`. With `make_reference`, for which all are, the
+    tables of this run become the reference just before the last notebook, the report, compares with it. A reference of
+    another profile is not replaced.
 
     Raises:
         RunError: see `plan`, `ready`, `locked` and `execute`; nothing after the failing notebook runs.
@@ -303,26 +333,34 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False) -> Path:
         reference = results.parent / "reference"
         if (kept := profile_of(reference) or results.name) != results.name:
             raise RunError(f"the reference is a run of {kept}; remove {reference} to make one of {results.name}")
-    everything, left_out = all_values(steps), {}
-    kept = [results, (root / "notebooks" / str(everything.get("cache", results))).resolve()]
-    ready(everything, root)
+    values = all_values(steps)
+    kept = [results, (root / "notebooks" / str(values.get("cache", results))).resolve()]
+    ready(values, root)
     for folder in kept:
         check_writable(folder)
-    with locked(results), closing(warm_kernels([notebook for notebook, _ in steps])) as kernels:
+    from itemkit.running.unchanged import mark
+
+    with locked(results):
         for folder in kept:
             clear_parts(folder)  # of a run that was killed
-        for number, (notebook, parameters) in enumerate(steps, start=1):
-            if make_reference and number == len(steps):
-                forget(results, [notebook.stem])  # what an earlier run noted of it
-                print(f"{reference}: {len(write_reference(results, reference))} files written")
-            print(f"[{number}/{len(steps)}] {notebook.stem}", flush=True)
-            clear(results, notebook.name[:2])
-            if notebook.stem in left_out:
-                print(f"  left out: {left_out[notebook.stem]}", flush=True)
-                continue
-            execute(notebook, results / "notebooks" / notebook.name, parameters, kernels)
-            if notebook.stem == "00_data":
-                left_out = _left_out(results)
+        rests_on = _foundations(values, root)
+        first = 0 if anew or make_reference else _first_changed(results, steps, rests_on)
+        left_out = _left_out(results) if first else {}
+        with closing(warm_kernels([notebook for notebook, _ in steps[first:]])) as kernels:
+            for place, (notebook, parameters) in enumerate(steps[first:], start=first + 1):
+                if make_reference and place == len(steps):
+                    forget(results, [notebook.stem])  # what an earlier run noted of it
+                    print(f"{reference}: {len(write_reference(results, reference))} files written")
+                print(f"[{place}/{len(steps)}] {notebook.stem}", flush=True)
+                clear(results, notebook.name[:2])
+                if notebook.stem in left_out:
+                    print(f"  left out: {left_out[notebook.stem]}", flush=True)
+                    continue
+                execute(notebook, results / "notebooks" / notebook.name, parameters, kernels)
+                if notebook.stem == "00_data":
+                    left_out = _left_out(results)
+                if rests_on:
+                    mark(results, notebook, parameters, rests_on)
     return results
 
 
@@ -350,8 +388,8 @@ def check_run(profile: str, root: Path = ROOT) -> str:
 
 def main() -> None:
     profile, *options = sys.argv[1:] or [""]
-    if not profile or options not in ([], ["--check"], ["--reference"], ["--dry-run"]):
-        sys.exit("usage: python -m itemkit.running.run PROFILE [--check | --reference | --dry-run]")
+    if not profile or options not in ([], ["--anew"], ["--check"], ["--reference"], ["--dry-run"]):
+        sys.exit("usage: python -m itemkit.running.run PROFILE [--anew | --check | --reference | --dry-run]")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as if it had been interrupted by hand
     try:
         if options == ["--check"]:
@@ -359,7 +397,10 @@ def main() -> None:
         elif options == ["--dry-run"]:
             print(dry_run(profile, ROOT))
         else:
-            print(f"done: {run(profile, ROOT, make_reference=options == ['--reference']) / 'index.html'}")
+            page = (
+                run(profile, ROOT, make_reference=options == ["--reference"], anew=options == ["--anew"]) / "index.html"
+            )
+            print(f"done: {page}")
     except (RunError, OSError) as error:
         sys.exit(f"itemkit: {error}")
     except KeyboardInterrupt:
