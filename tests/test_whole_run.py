@@ -285,6 +285,12 @@ def edit_note(project: Path, step: str, **facts: object) -> None:
     path.write_text(json.dumps(record))
 
 
+def edit_cell(notebook: Path, **facts: object) -> None:
+    document = json.loads(notebook.read_text())
+    document["cells"][-1] |= facts
+    notebook.write_text(json.dumps(document))
+
+
 @pytest.mark.parametrize(
     ("change", "begins"),
     [
@@ -294,7 +300,8 @@ def edit_note(project: Path, step: str, **facts: object) -> None:
         (lambda place: lengthen(place / "results/slice/detector/detector.json"), "04_cross_generator"),
         (lambda place: (place / "results/slice/captions.parquet").unlink(), "01_captions"),
         (lambda place: (place / "results/slice/notebooks/07_explain.ipynb").unlink(), "07_explain"),
-        (lambda place: lengthen(place / "notebooks/06_robustness.ipynb"), "06_robustness"),
+        (lambda place: edit_cell(place / "notebooks/06_robustness.ipynb", source=["2 * 3"]), "06_robustness"),
+        (lambda place: edit_cell(place / "notebooks/06_robustness.ipynb", outputs=[], execution_count=3), "08_report"),
         (lambda place: write_value(place, "box_threshold", 0.4), "02_misalignment"),
         (lambda place: write_value(place, "draws", 51), "02_misalignment"),
         (lambda place: write_value(place, "limit", SCENES + 1), "00_data"),

@@ -31,8 +31,9 @@ from itemkit.paper.notebooks import PLAIN, STEPS, NotebookError, declared, impor
 if TYPE_CHECKING:
     from jupyter_client import KernelManager
 
+    from itemkit.running.unchanged import Unchanged
+
 ROOT = Path(__file__).resolve().parents[2]
-NEEDS = {"card", "captioner", "locator", "encoder", "nouns"}  # what the notebooks of an evaluation declare
 
 
 class RunError(ValueError):
@@ -145,7 +146,7 @@ def ready(values: dict[str, object], root: Path = ROOT) -> None:
     for table in values.get("others", ()):
         if not (root / "notebooks" / table).is_file():
             raise RunError(f"there is no table of scores {table}, seen from {root / 'notebooks'}; correct `others`")
-    if not NEEDS <= set(values):
+    if not {"card", "captioner", "locator", "encoder", "nouns"} <= set(values):
         return  # notebooks of one's own, which need no network
     from itemkit.running.needs import fetch_needs
 
@@ -277,34 +278,6 @@ def clear(results: Path, number: str) -> None:
         (results / "verdict.txt").unlink(missing_ok=True)
 
 
-def _foundations(values: dict[str, object], root: Path) -> dict[str, object] | None:
-    """What all notebooks of a run rest on; None of notebooks of one's own, of which nobody knows."""
-    if not NEEDS <= set(values):
-        return None
-    from itemkit.running.unchanged import foundations
-
-    with in_notebooks(root):
-        return foundations(values)
-
-
-def _first_changed(
-    results: Path, steps: list[tuple[Path, dict[str, object]]], rests_on: dict[str, object] | None
-) -> int:
-    """The place of the first notebook that has to be run; says which need not be."""
-    if rests_on is None or not (results / "record.json").exists():
-        return 0
-    from itemkit.running.unchanged import count_unchanged
-
-    try:
-        first = count_unchanged(results, steps, rests_on)
-    except ValueError as error:  # of a damaged record
-        raise RunError(str(error)) from None
-    if first:
-        names = steps[0][0].stem if first == 1 else f"{steps[0][0].stem} to {steps[first - 1][0].stem}"
-        print(f"kept, since nothing has changed: {names}; with --anew they are run again", flush=True)
-    return first
-
-
 def _left_out(results: Path) -> dict[str, str]:
     """The notebooks that have nothing to show of the pictures that 00_data counted, and why; forgets what they once noted."""
     from itemkit.record import forget, without_data
@@ -313,6 +286,18 @@ def _left_out(results: Path) -> dict[str, str]:
     if left_out:
         forget(results, left_out)
     return left_out
+
+
+def _keep(unchanged: Unchanged) -> int:
+    """How many notebooks need not be run again, from the first one on; says which."""
+    try:
+        kept = unchanged.count()
+    except ValueError as error:  # of a damaged record
+        raise RunError(str(error)) from None
+    if kept:
+        names = list(dict.fromkeys(notebook.stem for notebook, _ in (unchanged.steps[0], unchanged.steps[kept - 1])))
+        print(f"kept, since nothing has changed: {' to '.join(names)}; with --anew they are run again", flush=True)
+    return kept
 
 
 def run(profile: str, root: Path = ROOT, make_reference: bool = False, anew: bool = False) -> Path:
@@ -334,33 +319,32 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False, anew: boo
         if (kept := profile_of(reference) or results.name) != results.name:
             raise RunError(f"the reference is a run of {kept}; remove {reference} to make one of {results.name}")
     values = all_values(steps)
-    kept = [results, (root / "notebooks" / str(values.get("cache", results))).resolve()]
+    folders = [results, (root / "notebooks" / str(values.get("cache", results))).resolve()]
     ready(values, root)
-    for folder in kept:
+    for folder in folders:
         check_writable(folder)
-    from itemkit.running.unchanged import mark
+    from itemkit.running.unchanged import Unchanged  # loads pandas
 
     with locked(results):
-        for folder in kept:
+        for folder in folders:
             clear_parts(folder)  # of a run that was killed
-        rests_on = _foundations(values, root)
-        first = 0 if anew or make_reference else _first_changed(results, steps, rests_on)
-        left_out = _left_out(results) if first else {}
-        with closing(warm_kernels([notebook for notebook, _ in steps[first:]])) as kernels:
-            for place, (notebook, parameters) in enumerate(steps[first:], start=first + 1):
-                if make_reference and place == len(steps):
+        unchanged = Unchanged(results, steps)
+        kept = 0 if anew or make_reference else _keep(unchanged)
+        left_out = _left_out(results) if kept else {}
+        with closing(warm_kernels([notebook for notebook, _ in steps[kept:]])) as kernels:
+            for number, (notebook, parameters) in enumerate(steps[kept:], start=kept + 1):
+                if make_reference and number == len(steps):
                     forget(results, [notebook.stem])  # what an earlier run noted of it
                     print(f"{reference}: {len(write_reference(results, reference))} files written")
-                print(f"[{place}/{len(steps)}] {notebook.stem}", flush=True)
+                print(f"[{number}/{len(steps)}] {notebook.stem}", flush=True)
                 clear(results, notebook.name[:2])
                 if notebook.stem in left_out:
                     print(f"  left out: {left_out[notebook.stem]}", flush=True)
                     continue
                 execute(notebook, results / "notebooks" / notebook.name, parameters, kernels)
+                unchanged.mark(notebook, parameters)
                 if notebook.stem == "00_data":
                     left_out = _left_out(results)
-                if rests_on:
-                    mark(results, notebook, parameters, rests_on)
     return results
 
 
