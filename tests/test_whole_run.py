@@ -357,6 +357,18 @@ def test_code_that_was_changed_while_a_notebook_ran_is_not_taken_for_what_made_i
     ]
 
 
+def test_other_scores_are_run_where_they_are_shown(elsewhere, monkeypatch):
+    (elsewhere / "npr.csv").write_text("image_id,score\n")
+    write_value(elsewhere, "others", ["../npr.csv"])
+    assert first_that_runs(elsewhere, monkeypatch) == "04_cross_generator"
+    with monkeypatch.context() as context:
+        context.setattr("itemkit.running.run.execute", lambda *arguments: None)
+        run("slice", elsewhere)
+    assert first_that_runs(elsewhere, monkeypatch) == "08_report"
+    lengthen(elsewhere / "npr.csv")
+    assert first_that_runs(elsewhere, monkeypatch) == "04_cross_generator"
+
+
 def test_a_damaged_record_stops_a_run_in_a_sentence(elsewhere):
     (elsewhere / "results" / "slice" / "record.json").write_text("{")
     with pytest.raises(RunError, match="record.json is damaged; restore it, or remove"):

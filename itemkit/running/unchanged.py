@@ -46,13 +46,12 @@ class Unchanged:
             card = read_card(values["card"])
             commits = [resolve_revision(values[role], values[f"{role}_revision"], values["cache"]) for role in NETWORKS]
             commits += [None if card.is_local else resolve_revision(card.repo, card.commit, values["cache"], "dataset")]
-            folders = [card.path, *([card.folder] if card.is_local else []), *(Path(values[role]) for role in ROLES)]
+            folders = [card.path, card.folder if card.is_local else card.path, *(Path(values[role]) for role in ROLES)]
             return {
                 "libraries": sorted({f"{found.name} {found.version}" for found in distributions()}),
                 "machine": [sys.version, platform.platform(), os.cpu_count(), os.environ.get("OMP_NUM_THREADS")],
                 "commits": commits,
-                "folders": [_contents(folder, _files(folder)) for folder in folders],
-                "others": _contents(Path.cwd(), map(Path, values.get("others", ()))),
+                "folders": [_contents(folder, _files(folder)) for folder in dict.fromkeys(map(Path.resolve, folders))],
             }
 
     def count(self) -> int:
@@ -86,15 +85,14 @@ class Unchanged:
 
     def _state(self, notebook: Path, values: dict, note: dict) -> str:
         """A name of what a notebook says, of all that it rests on, of its note, and of all that it made."""
-        cells = json.loads(notebook.read_text(encoding="utf-8"))[
-            "cells"
-        ]  # what they showed to whoever saved it last does not matter
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        sources = [cell["source"] for cell in cells]  # and not what they showed to whoever saved it last
         own = [f"tables/{notebook.name[:2]}_*", f"figures/{notebook.name[:2]}_*", f"notebooks/{notebook.name}"]
         made = {path for pattern in [*own, *ALSO_MADE.get(notebook.stem, [])] for path in self.results.glob(pattern)}
         made |= {self.results / name for name in note.get("made", ())}
         said = {name: value for name, value in note.items() if name != "state"}
-        sources = [cell["source"] for cell in cells]
-        return digest([sources, values, self._code, self._foundations, said, _contents(self.results, made)])
+        scores = _contents(notebook.parent, (notebook.parent / table for table in values.get("others", ())))
+        return digest([sources, values, scores, self._code, self._foundations, said, _contents(self.results, made)])
 
 
 def _package() -> str:
