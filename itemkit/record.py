@@ -74,7 +74,8 @@ def read_record(results: str | Path) -> dict:
         form = record["format"]
         notes = record["steps"]
         complete = all(
-            {"values", "ended", "made"} <= set(note) and set(note["rests_on"]) <= set(notes) for note in notes.values()
+            {"values", "ended"} <= set(note) and set(note["rests_on"]) <= set(notes) and isinstance(note["made"], dict)
+            for note in notes.values()
         )
     except (ValueError, TypeError, KeyError, AttributeError):
         form, complete = None, False

@@ -257,8 +257,7 @@ def test_what_would_come_out_the_same_is_kept(elsewhere, monkeypatch, capsys):
     before = contents(elsewhere / "results")
     assert first_that_runs(elsewhere, monkeypatch) == "08_report"
     assert (
-        "kept, since nothing has changed: 00_data to 07_explain; with --anew they are run again"
-        in capsys.readouterr().out
+        f"kept, since nothing has changed: {', '.join(STEPS[:-1])}; --anew runs them again" in capsys.readouterr().out
     )
     after = contents(elsewhere / "results")
     assert {name for name in before if before[name] != after.get(name)} == {"slice/notebooks/08_report.ipynb"}
@@ -339,22 +338,44 @@ def test_other_code_libraries_and_machines_are_run_from_the_beginning(elsewhere,
         assert first_that_runs(elsewhere, changed) == "00_data"
 
 
-def test_code_that_was_changed_while_a_notebook_ran_is_not_taken_for_what_made_it(elsewhere, monkeypatch, tmp_path):
-    monkeypatch.setattr(unchanged, "PACKAGE", shutil.copytree(unchanged.PACKAGE, tmp_path / "code"))
-    ran = []
+@pytest.mark.parametrize(
+    "file", ["code/head.py", "notebooks/05_ablations.ipynb", "data_cards/toyworld/data/test.parquet"]
+)
+def test_what_was_changed_while_notebooks_ran_is_not_taken_for_what_made_them(elsewhere, monkeypatch, capsys, file):
+    monkeypatch.setattr(unchanged, "PACKAGE", shutil.copytree(unchanged.PACKAGE, elsewhere / "code"))
+    (elsewhere / "data_cards").unlink()
+    shutil.copytree(ROOT / "data_cards" / "toyworld", elsewhere / "data_cards" / "toyworld")
 
     def execute(notebook, output, parameters, kernels):
-        ran.append(notebook.stem)
         edit_note(elsewhere, notebook.stem, state=None)  # as a notebook that is opened anew
         if notebook.stem == "01_captions":
-            lengthen(unchanged.PACKAGE / "head.py")
+            lengthen(elsewhere / file)
 
     monkeypatch.setattr("itemkit.running.run.execute", execute)
     run("slice", elsewhere, anew=True)
-    assert ran[0] == "00_data"
-    assert [step for step, note in read_record(elsewhere / "results" / "slice")["steps"].items() if note["state"]] == [
-        "00_data"
-    ]
+    notes = read_record(elsewhere / "results" / "slice")["steps"]
+    assert [step for step, note in notes.items() if note["state"]] == ["00_data"]
+    assert f"{Path(file).name} was changed while this ran; the next run does it again" in capsys.readouterr().out
+
+
+def test_what_systems_and_python_leave_beside_pictures_changes_nothing(elsewhere, monkeypatch):
+    (elsewhere / "data_cards").unlink()
+    toyworld = shutil.copytree(ROOT / "data_cards" / "toyworld", elsewhere / "data_cards" / "toyworld")
+    for name in (".DS_Store", "Thumbs.db", "build/__pycache__/a.pyc", ".ipynb_checkpoints/a.py"):
+        (toyworld / name).parent.mkdir(exist_ok=True)
+        (toyworld / name).write_bytes(b"1")
+    assert first_that_runs(elsewhere, monkeypatch) == "08_report"
+    os.mkfifo(toyworld / "a pipe")  # which would never end
+    assert first_that_runs(elsewhere, monkeypatch) == "00_data"
+
+
+def test_all_that_a_run_leaves_is_known_to_be_of_one_of_its_notebooks(results):
+    steps, known = read_record(results)["steps"], set()
+    for step, note in steps.items():
+        known |= unchanged.made_by(results, step, note)
+    others = {"record.json", ".record.lock", ".lock", "index.html", "reference.csv"}
+    left = {path for path in results.rglob("*") if path.is_file()} - known
+    assert {path.name for path in left if path.suffix != ".html"} <= others
 
 
 def test_other_scores_are_run_where_they_are_shown(elsewhere, monkeypatch):

@@ -13,6 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 PART = re.compile(r"(?P<begin>.+\..+)-(?P<process>\d+)-[0-9a-f]{32}\.part")  # as whole() calls them
+HIDDEN = {"@eaDir", "__MACOSX", "__pycache__", "Thumbs.db", "desktop.ini"}
 DAY = 86_400  # seconds: no file takes as long to write
 
 
@@ -40,6 +41,11 @@ def whole(path: str | Path) -> Iterator[Path]:
             os.replace(new, old)
     finally:
         _remove(part)
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name is one that systems, Python and Jupyter leave beside others."""
+    return name.startswith(".") or name in HIDDEN
 
 
 def clear_parts(folder: str | Path) -> None:

@@ -19,7 +19,7 @@ from pyarrow import ArrowInvalid
 
 from itemkit.data.cards import REQUIRED_COLUMNS, SPLITS, TRUTH_COLUMNS, Card
 from itemkit.data.choices import check_names
-from itemkit.data.files import check_seals, seal, whole
+from itemkit.data.files import check_seals, is_hidden, seal, whole
 from itemkit.data.hub import HubError, explained, fetch, is_commit, local_folder
 from itemkit.data.images import UnreadableImage, encoded_bytes, image_id, middle_frame
 from itemkit.data.labels import (
@@ -37,8 +37,6 @@ from itemkit.data.stream import first_rows
 from itemkit.data.tables import opened, text_columns
 
 STREAM = 4  # raise it when first_rows changes its result: the library cannot see that and would keep the old one
-
-HIDDEN = {"@eaDir", "__MACOSX", "__pycache__", "Thumbs.db", "desktop.ini"}  # beside pictures, and none
 
 
 Rows = tuple[datasets.Dataset, pd.DataFrame]  # image; label, generator, content_id, split of each
@@ -205,8 +203,7 @@ def _warn_of_files_left_out(card: Card, images: datasets.Dataset) -> None:
 
 
 def _is_picture(file: Path) -> bool:
-    hidden = file.name.startswith(".") or file.name in HIDDEN
-    return not hidden and file.suffix.lower() in ImageFolder.EXTENSIONS
+    return not is_hidden(file.name) and file.suffix.lower() in ImageFolder.EXTENSIONS
 
 
 def _linked(folder: Path, place: Path) -> Path:
@@ -294,14 +291,14 @@ def picture_files(folder: Path) -> list[Path]:
     """
     found, seen = [], {os.path.realpath(folder): folder}
     for place, folders, names in os.walk(folder, followlinks=True, onerror=_unreadable):
-        inside = {name: Path(place, name) for name in sorted(folders) if name not in HIDDEN and name[0] != "."}
+        inside = {name: Path(place, name) for name in sorted(folders) if not is_hidden(name)}
         folders[:] = inside
         for name, path in inside.items():
             if (first := seen.setdefault(os.path.realpath(path), path)) != path:
                 warnings.warn(f"{path} is {first} once more, by a link; its files count once", stacklevel=2)
                 folders.remove(name)
         for name in names:
-            if not name.startswith(".") and name not in HIDDEN:
+            if not is_hidden(name):
                 try:
                     name.encode()
                 except UnicodeEncodeError:

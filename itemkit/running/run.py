@@ -34,6 +34,13 @@ if TYPE_CHECKING:
     from itemkit.running.unchanged import Unchanged
 
 ROOT = Path(__file__).resolve().parents[2]
+NEEDS = {
+    "card",
+    "captioner",
+    "locator",
+    "encoder",
+    "nouns",
+}  # values of an evaluation; notebooks of one's own have others
 
 
 class RunError(ValueError):
@@ -146,7 +153,7 @@ def ready(values: dict[str, object], root: Path = ROOT) -> None:
     for table in values.get("others", ()):
         if not (root / "notebooks" / table).is_file():
             raise RunError(f"there is no table of scores {table}, seen from {root / 'notebooks'}; correct `others`")
-    if not {"card", "captioner", "locator", "encoder", "nouns"} <= set(values):
+    if not NEEDS <= set(values):
         return  # notebooks of one's own, which need no network
     from itemkit.running.needs import fetch_needs
 
@@ -290,21 +297,27 @@ def _left_out(results: Path) -> dict[str, str]:
 
 def _keep(unchanged: Unchanged) -> int:
     """How many notebooks need not be run again, from the first one on; says which."""
+    if not (unchanged.results / "record.json").exists():
+        return 0
     try:
         kept = unchanged.count()
     except ValueError as error:  # of a damaged record
         raise RunError(str(error)) from None
     if kept:
-        names = list(dict.fromkeys(notebook.stem for notebook, _ in (unchanged.steps[0], unchanged.steps[kept - 1])))
-        print(f"kept, since nothing has changed: {' to '.join(names)}; with --anew they are run again", flush=True)
+        left_out = _left_out(unchanged.results)
+        names = [notebook.stem for notebook, _ in unchanged.steps[:kept] if notebook.stem not in left_out]
+        print(f"kept, since nothing has changed: {', '.join(names)}; --anew runs them again", flush=True)
+        print(
+            *(f"left out: {name}, {reason}" for name, reason in left_out.items()), sep="\n", end="\n" * bool(left_out)
+        )
     return kept
 
 
 def run(profile: str, root: Path = ROOT, make_reference: bool = False, anew: bool = False) -> Path:
     """Run a profile from its first notebook to its last, after fetching what it needs; returns the folder of its results.
 
-    Notebooks that would leave the same are not run again, unless `anew`. With `make_reference`, for which all are, the
-    tables of this run become the reference just before the last notebook, the report, compares with it. A reference of
+    Notebooks that would make the same are left as they are, unless `anew`. With `make_reference`, which runs all of them,
+    too, the tables become the reference just before the last notebook, the report, compares with it; a reference of
     another profile is not replaced.
 
     Raises:
@@ -328,8 +341,9 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False, anew: boo
     with locked(results):
         for folder in folders:
             clear_parts(folder)  # of a run that was killed
-        unchanged = Unchanged(results, steps)
-        kept = 0 if anew or make_reference else _keep(unchanged)
+        with in_notebooks(root):
+            unchanged = Unchanged(results, steps) if NEEDS <= set(values) else None
+        kept = _keep(unchanged) if unchanged and not anew and not make_reference else 0
         left_out = _left_out(results) if kept else {}
         with closing(warm_kernels([notebook for notebook, _ in steps[kept:]])) as kernels:
             for number, (notebook, parameters) in enumerate(steps[kept:], start=kept + 1):
@@ -342,14 +356,15 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False, anew: boo
                     print(f"  left out: {left_out[notebook.stem]}", flush=True)
                     continue
                 execute(notebook, results / "notebooks" / notebook.name, parameters, kernels)
-                unchanged.mark(notebook, parameters)
+                if unchanged:
+                    unchanged.mark(notebook, parameters)
                 if notebook.stem == "00_data":
                     left_out = _left_out(results)
     return results
 
 
 def check_run(profile: str, root: Path = ROOT) -> str:
-    """Run a profile and compare its tables with the reference; returns the outcome in a sentence or two.
+    """Run a profile, all of it, and compare its tables with the reference; returns the outcome in a sentence or two.
 
     Raises:
         RunError: there is no reference of this profile (said before anything runs), or a table is missing or differs
@@ -363,7 +378,7 @@ def check_run(profile: str, root: Path = ROOT) -> str:
         raise RunError(f"nothing to check against: {reason}")
     if "tolerance" not in parameters:
         raise RunError(f"{steps[-1][0].name} has no parameter `tolerance` to check by; expected a number from 0 on")
-    compared = compare(run(profile, root) / "tables", reference, parameters["tolerance"])
+    compared = compare(run(profile, root, anew=True) / "tables", reference, parameters["tolerance"])
     if failures := list_failures(compared):
         page = f"see {results / 'index.html'}"
         raise RunError("\n  ".join([f"not as in the reference. {summarise(compared)}", *failures, page]))

@@ -3,56 +3,58 @@
 import json
 import os
 import platform
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir
-from functools import cached_property
 from hashlib import file_digest
 from importlib.metadata import distributions
+from importlib.util import find_spec
 from pathlib import Path
 
-from itemkit.data.cards import read_card
+from itemkit.data.cards import Card, read_card
+from itemkit.data.files import is_hidden
 from itemkit.data.hub import resolve_revision
 from itemkit.running.needs import NETWORKS
 from itemkit.store import digest
 
 PACKAGE = Path(__file__).resolve().parents[1]
-ROLES = (*NETWORKS, "nouns")
-ALSO_MADE = {"03_train": ["heads/**/*"], "04_cross_generator": ["detector/*", "verdict.txt"]}  # beside what notes name
+BESIDE = ("**/*.py", "matplotlibrc")  # the notebooks, which their cells may use
+ALSO_MADE = {"03_train": ["heads/**/*"], "04_cross_generator": ["detector/*", "verdict.txt"]}  # besides what notes name
+VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES")  # on which last digits may hang
+READ_NEVERTHELESS = ".huggingface.yaml"  # hidden, but the library `datasets` asks it
+LARGE = 10**9  # bytes, which take a second or two
 
 
 class Unchanged:
-    """What a run rests on, and by it which of its notebooks would make the same again.
+    """What the notebooks of a run rest on when it begins, and by it which of them would make the same again.
 
-    Files go by what is in them, which takes a second for each gigabyte or two, and hub ids by their commit.
+    Files go by what is in them, hub ids by their commit, libraries by their version.
 
     Args:
         results: the folder of results.
         steps: the notebooks of the run in order, each with its values; paths are seen from their folder.
+
+    Raises:
+        FileNotFoundError, ValueError: the card cannot be read, or the folder that it names is not there.
     """
 
     def __init__(self, results: Path, steps: list[tuple[Path, dict]]) -> None:
-        self.results, self.steps = results, steps
-        self._code = _package()
-
-    @cached_property
-    def _foundations(self) -> dict[str, object]:
-        """All that notebooks rest on beside their code, their values and each other; empty if they are one's own."""
-        values = {name: value for _, parameters in self.steps for name, value in parameters.items()}
-        if not {*ROLES, "card"} <= set(values):
-            return {}
-        with chdir(self.steps[0][0].parent):
+        self.results, self.steps, self._place = results, steps, steps[0][0].parent
+        values = {name: value for _, own in steps for name, value in own.items()}
+        self._tables = values.get("others", ())
+        with chdir(self._place):
             card = read_card(values["card"])
-            commits = [resolve_revision(values[role], values[f"{role}_revision"], values["cache"]) for role in NETWORKS]
-            commits += [None if card.is_local else resolve_revision(card.repo, card.commit, values["cache"], "dataset")]
-            folders = [card.path, card.folder if card.is_local else card.path, *(Path(values[role]) for role in ROLES)]
-            return {
-                "libraries": sorted({f"{found.name} {found.version}" for found in distributions()}),
-                "machine": [sys.version, platform.platform(), os.cpu_count(), os.environ.get("OMP_NUM_THREADS")],
-                "commits": commits,
-                "folders": [_contents(folder, _files(folder)) for folder in dict.fromkeys(map(Path.resolve, folders))],
-            }
+            self._folders = _folders(card, values)
+            names = [_commits(card, values), _libraries(), _machine(values["device"])]
+        files, self._before = self._files(), self._stamps()
+        if (size := sum(size for size, _ in self._before.values())) > LARGE:
+            print(f"looking for changes in {len(files)} files of {size / 1e9:.1f} GB", flush=True)
+        with ThreadPoolExecutor() as pool:
+            self._contents = dict(zip(files, pool.map(_content, files.values()), strict=True))
+        common = {name: content for name, content in self._contents.items() if not name.startswith(("cells", "scores"))}
+        self._foundations = digest([names, common])
 
     def count(self) -> int:
         """Return how many notebooks, from the first one on, are as a run that rested on the same left them.
@@ -62,9 +64,7 @@ class Unchanged:
         Raises:
             RecordError: as record.read_record.
         """
-        if not (self.results / "record.json").exists() or not self._foundations:
-            return 0
-        from itemkit.record import git, read_record, without_data  # loads torch
+        from itemkit.record import git, read_record, without_data  # takes seconds
 
         notes, left_out = read_record(self.results)["steps"], without_data(self.results)
         commit = git("rev-parse", "HEAD")
@@ -76,56 +76,104 @@ class Unchanged:
         return len(self.steps) - 1
 
     def mark(self, notebook: Path, values: dict) -> None:
-        """Note what a notebook that has just been run rests on and made; not if the code has been changed meanwhile."""
-        from itemkit.record import note_state, read_record  # loads torch
+        """Note what a notebook that has just been run rests on and made; not if a file of the former has changed since."""
+        from itemkit.record import note_state, read_record  # takes seconds
 
         note = read_record(self.results)["steps"].get(notebook.stem)
-        if note is not None and self._foundations and _package() == self._code:
+        if changed := sorted(dict(self._before.items() ^ self._stamps().items())):
+            print(f"  {changed[0]} was changed while this ran; the next run does it again", flush=True)
+        elif note:
             note_state(self.results, notebook.stem, self._state(notebook, values, note))
 
+    def _files(self) -> dict[str, Path]:
+        """All files that the run rests on, by names that do not tell where the project stands."""
+        places = dict(enumerate(self._folders))
+        found = {
+            f"{place} {path.relative_to(folder)}": path for place, folder in places.items() for path in _below(folder)
+        }
+        found |= {f"cells {notebook.name}": notebook for notebook, _ in self.steps}
+        found |= {f"scores {table}": self._place / table for table in self._tables}
+        found |= {f"beside {path.name}": path for pattern in BESIDE for path in self._place.glob(pattern)}
+        return {os.fsencode(name).decode(errors="backslashreplace"): path for name, path in found.items()}
+
+    def _stamps(self) -> dict[str, tuple[int, int]]:
+        """Size and time of each of these files."""
+        found = {name: path.stat() for name, path in self._files().items() if path.exists()}
+        return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
+
     def _state(self, notebook: Path, values: dict, note: dict) -> str:
-        """A name of what a notebook says, of all that it rests on, of its note, and of all that it made."""
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-        sources = [cell["source"] for cell in cells]  # and not what they showed to whoever saved it last
-        own = [f"tables/{notebook.name[:2]}_*", f"figures/{notebook.name[:2]}_*", f"notebooks/{notebook.name}"]
-        made = {path for pattern in [*own, *ALSO_MADE.get(notebook.stem, [])] for path in self.results.glob(pattern)}
-        made |= {self.results / name for name in note.get("made", ())}
+        """A name of all that a notebook says and rests on, of its note, and of all that it made."""
+        made = {
+            str(path.relative_to(self.results)): _content(path) for path in made_by(self.results, notebook.stem, note)
+        }
         said = {name: value for name, value in note.items() if name != "state"}
-        scores = _contents(notebook.parent, (notebook.parent / table for table in values.get("others", ())))
-        return digest([sources, values, scores, self._code, self._foundations, said, _contents(self.results, made)])
+        sources = [f"cells {notebook.name}", *(f"scores {table}" for table in values.get("others", ()))]
+        return digest([[self._contents[name] for name in sources], values, self._foundations, said, made])
 
 
-def _package() -> str:
-    """A name of itemkit's code, as it stands now."""
-    return _contents(PACKAGE, (path for path in _files(PACKAGE) if "__pycache__" not in path.parts))
+def made_by(results: Path, step: str, note: dict) -> set[Path]:
+    """Return the files that a notebook left in a folder of results.
+
+    Args:
+        results: the folder.
+        step: the notebook's name.
+        note: its note, as record.read_record returns it.
+    """
+    own = [f"tables/{step[:2]}_*", f"figures/{step[:2]}_*", f"notebooks/{step}.ipynb", *ALSO_MADE.get(step, [])]
+    found = {path for pattern in own for path in results.glob(pattern) if path.is_file()}
+    return found | {results / name for name in note.get("made", ())}
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder; links are followed, each folder once."""
+def _folders(card: Card, values: dict) -> list[Path]:
+    """Where the code, the card, its data and the networks lie, without those that lie in another one."""
+    named = [PACKAGE, card.path, *([card.folder] if card.is_local else []), values["nouns"]]
+    if not Path(values["nouns"]).is_dir() and values["nouns"].isidentifier() and (found := find_spec(values["nouns"])):
+        named += found.submodule_search_locations or []
+    folders = list(dict.fromkeys(Path(name).resolve() for name in [*named, *(values[role] for role in NETWORKS)]))
+    return [folder for folder in folders if not set(folders) & set(folder.parents)]
+
+
+def _commits(card: Card, values: dict) -> list[str | None]:
+    """Of the networks and the data set, where they come from a hub."""
+    networks = [resolve_revision(values[role], values[f"{role}_revision"], values["cache"]) for role in NETWORKS]
+    return [*networks, None if card.is_local else resolve_revision(card.repo, card.commit, values["cache"], "dataset")]
+
+
+def _libraries() -> list[str]:
+    return sorted({f"{found.name} {found.version}" for found in distributions()})
+
+
+def _machine(device: str) -> list:
+    """What last digits may hang on."""
+    known = Path("/proc/cpuinfo")
+    processor = re.findall(r"^(?:model name|flags)\b.*", known.read_text() if known.exists() else "", re.MULTILINE)[:2]
+    if device.startswith("cuda"):
+        from torch.cuda import get_device_name
+
+        processor.append(get_device_name(device))
+    return [sys.version, platform.machine(), *processor, os.cpu_count(), *map(os.environ.get, VARIABLES)]
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All files below a folder but hidden ones; links are followed, each folder once."""
     seen = set()
     for place, inner, names in os.walk(folder, followlinks=True):
+        inner[:] = sorted(name for name in inner if not is_hidden(name))
         if (real := os.path.realpath(place)) in seen:
             inner.clear()
             continue
         seen.add(real)
-        yield from (Path(place, name) for name in names)
-
-
-def _contents(root: Path, files: Iterable[Path]) -> str:
-    """A name of the names, seen from a folder, and the bytes of files."""
-    files = sorted(files)
-    with ThreadPoolExecutor() as pool:
-        return digest(
-            [[os.path.relpath(path, root), of] for path, of in zip(files, pool.map(_content, files), strict=True)]
-        )
+        yield from (Path(place, name) for name in names if not is_hidden(name) or name == READ_NEVERTHELESS)
 
 
 def _content(path: Path) -> str | None:
-    """A name of the bytes of a file; None of what cannot be read, and of anything else, which may have no end."""
+    """A name of what is in a file, of a notebook what its cells say; None of what is no file or cannot be read."""
     try:
-        if path.is_file():
-            with path.open("rb") as file:
-                return file_digest(file, "sha256").hexdigest()
-    except OSError:
-        pass
-    return None
+        if not path.is_file():
+            return None
+        if path.suffix == ".ipynb":  # what it showed to whoever saved it last does not matter
+            return digest([cell["source"] for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]])
+        with path.open("rb") as file:
+            return file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
