@@ -11,9 +11,9 @@ profiles() {
 
 usage() {
   cat <<TEXT
-usage: ./run_all.sh [PROFILE]               run notebooks 00 to 08 and put tables, figures and index.html into results/PROFILE/
-       ./run_all.sh --anew [PROFILE]        the same, with all notebooks; otherwise those that would come out as they are, since
-                                            nothing that they rest on has changed, are kept
+usage: ./run_all.sh [PROFILE]               run notebooks 00 to 08 and put tables, figures and index.html into results/PROFILE/;
+                                            those that would make the same as the last time are left as they are
+       ./run_all.sh --anew [PROFILE]        the same, with all notebooks, from the cache where it holds what they need
        ./run_all.sh --check [PROFILE]       run, then compare the tables with results/reference/; exit with 1, and list
                                             which differ by how much, if any differs beyond the tolerance or is missing
        ./run_all.sh --reference [PROFILE]   run, then write results/reference/ anew from it (tables up to 64 kB)

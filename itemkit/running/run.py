@@ -295,22 +295,12 @@ def _left_out(results: Path) -> dict[str, str]:
     return left_out
 
 
-def _keep(unchanged: Unchanged) -> int:
-    """How many notebooks need not be run again, from the first one on; says which."""
-    if not (unchanged.results / "record.json").exists():
-        return 0
+def _count_unchanged(unchanged: Unchanged) -> int:
+    """How many notebooks need not be run again, from the first one on."""
     try:
-        kept = unchanged.count()
+        return unchanged.count() if (unchanged.results / "record.json").exists() else 0
     except ValueError as error:  # of a damaged record
         raise RunError(str(error)) from None
-    if kept:
-        left_out = _left_out(unchanged.results)
-        names = [notebook.stem for notebook, _ in unchanged.steps[:kept] if notebook.stem not in left_out]
-        print(f"kept, since nothing has changed: {', '.join(names)}; --anew runs them again", flush=True)
-        print(
-            *(f"left out: {name}, {reason}" for name, reason in left_out.items()), sep="\n", end="\n" * bool(left_out)
-        )
-    return kept
 
 
 def run(profile: str, root: Path = ROOT, make_reference: bool = False, anew: bool = False) -> Path:
@@ -329,8 +319,8 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False, anew: boo
         from itemkit.record import forget
 
         reference = results.parent / "reference"
-        if (kept := profile_of(reference) or results.name) != results.name:
-            raise RunError(f"the reference is a run of {kept}; remove {reference} to make one of {results.name}")
+        if (owner := profile_of(reference) or results.name) != results.name:
+            raise RunError(f"the reference is a run of {owner}; remove {reference} to make one of {results.name}")
     values = all_values(steps)
     folders = [results, (root / "notebooks" / str(values.get("cache", results))).resolve()]
     ready(values, root)
@@ -343,18 +333,22 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False, anew: boo
             clear_parts(folder)  # of a run that was killed
         with in_notebooks(root):
             unchanged = Unchanged(results, steps) if NEEDS <= set(values) else None
-        kept = _keep(unchanged) if unchanged and not anew and not make_reference else 0
+        kept = _count_unchanged(unchanged) if unchanged and not anew and not make_reference else 0
         left_out = _left_out(results) if kept else {}
         with closing(warm_kernels([notebook for notebook, _ in steps[kept:]])) as kernels:
-            for number, (notebook, parameters) in enumerate(steps[kept:], start=kept + 1):
+            for number, (notebook, parameters) in enumerate(steps, start=1):
                 if make_reference and number == len(steps):
                     forget(results, [notebook.stem])  # what an earlier run noted of it
                     print(f"{reference}: {len(write_reference(results, reference))} files written")
                 print(f"[{number}/{len(steps)}] {notebook.stem}", flush=True)
-                clear(results, notebook.name[:2])
                 if notebook.stem in left_out:
+                    clear(results, notebook.name[:2])
                     print(f"  left out: {left_out[notebook.stem]}", flush=True)
                     continue
+                if number <= kept:
+                    print("  kept: nothing has changed (--anew runs it again)", flush=True)
+                    continue
+                clear(results, notebook.name[:2])
                 execute(notebook, results / "notebooks" / notebook.name, parameters, kernels)
                 if unchanged:
                     unchanged.mark(notebook, parameters)

@@ -81,19 +81,22 @@ class Unchanged:
 
         note = read_record(self.results)["steps"].get(notebook.stem)
         if changed := sorted(dict(self._before.items() ^ self._stamps().items())):
-            print(f"  {changed[0]} was changed while this ran; the next run does it again", flush=True)
+            print(
+                f"  {changed[0].partition(' ')[2]} was changed while this ran; the next run does it again", flush=True
+            )
         elif note:
             note_state(self.results, notebook.stem, self._state(notebook, values, note))
 
     def _files(self) -> dict[str, Path]:
         """All files that the run rests on, by names that do not tell where the project stands."""
-        places = dict(enumerate(self._folders))
-        found = {
-            f"{place} {path.relative_to(folder)}": path for place, folder in places.items() for path in _below(folder)
-        }
+        found = {}
+        for place, folder in enumerate(self._folders):
+            found |= {f"{place} {path.relative_to(folder)}": path for path in _below(folder)}
         found |= {f"cells {notebook.name}": notebook for notebook, _ in self.steps}
         found |= {f"scores {table}": self._place / table for table in self._tables}
-        found |= {f"beside {path.name}": path for pattern in BESIDE for path in self._place.glob(pattern)}
+        found |= {
+            f"beside {path.relative_to(self._place)}": path for pattern in BESIDE for path in self._place.glob(pattern)
+        }
         return {os.fsencode(name).decode(errors="backslashreplace"): path for name, path in found.items()}
 
     def _stamps(self) -> dict[str, tuple[int, int]]:
@@ -103,12 +106,12 @@ class Unchanged:
 
     def _state(self, notebook: Path, values: dict, note: dict) -> str:
         """A name of all that a notebook says and rests on, of its note, and of all that it made."""
-        made = {
-            str(path.relative_to(self.results)): _content(path) for path in made_by(self.results, notebook.stem, note)
-        }
+        made = made_by(self.results, notebook.stem, note)
+        made = {str(path.relative_to(self.results)): _content(path) for path in made}
         said = {name: value for name, value in note.items() if name != "state"}
         sources = [f"cells {notebook.name}", *(f"scores {table}" for table in values.get("others", ()))]
-        return digest([[self._contents[name] for name in sources], values, self._foundations, said, made])
+        all_of_it = [[self._contents[name] for name in sources], values, self._foundations, said, made]
+        return digest(json.dumps(all_of_it, sort_keys=True))  # as text, since a fact may be NaN
 
 
 def made_by(results: Path, step: str, note: dict) -> set[Path]:
