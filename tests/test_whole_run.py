@@ -307,7 +307,6 @@ def edit_cell(notebook: Path, **facts: object) -> None:
         (lambda place: edit_note(place, "06_robustness", by="hand", state=None), "06_robustness"),
         (lambda place: edit_note(place, "05_ablations", commit="0" * 40), "05_ablations"),
     ],
-    ids=str,
 )
 def test_a_run_begins_with_the_first_notebook_that_would_make_something_else(elsewhere, monkeypatch, change, begins):
     change(elsewhere)
