@@ -38,8 +38,8 @@ from itemkit.embed import ClipEncoder
 from itemkit.evaluation.calibration import at_temperature, conformal_threshold
 from itemkit.head import MLPHead, predict
 from itemkit.locate import ObjectLocator
-from itemkit.network import DTYPES, check_device, network_digest
-from itemkit.pipeline import BOX, describe, embed, locate, name_objects, spacy_folder
+from itemkit.network import DTYPES, check_device, network_digest, spacy_folder
+from itemkit.pipeline import BOX, describe, embed, locate, name_objects
 
 ANSWERS = ("real", "generated", "undecided")
 ROLES = {"captioner": Captioner, "locator": ObjectLocator, "encoder": ClipEncoder, "nouns": str}  # the frozen networks

@@ -8,6 +8,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import Image
@@ -63,6 +64,20 @@ def network_digest(name: str | Path, revision: str | None = None) -> str:
             with path.open("rb") as file:
                 total.update(inner.as_posix().encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
     return f"sha256:{total.hexdigest()}"
+
+
+def spacy_folder(nouns: str | Path) -> Path:
+    """Return the folder of a spaCy pipeline, itself a folder or an installed package.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if Path(nouns).is_dir():
+        return Path(nouns)
+    package = find_spec(nouns) if str(nouns).isidentifier() else None
+    if package is None:
+        raise ValueError(f"no spaCy pipeline {str(nouns)!r}: neither a folder nor a package; python -m spacy download")
+    return Path(package.submodule_search_locations[0])
 
 
 def network_spec(network) -> dict:

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from importlib.util import find_spec
 from io import BytesIO
 from itertools import chain
 from math import ceil, floor
@@ -42,7 +41,7 @@ from itemkit.data.perturb import perturb
 from itemkit.embed import ClipEncoder
 from itemkit.locate import ObjectLocator
 from itemkit.misalign import WHOLE
-from itemkit.network import network_digest
+from itemkit.network import network_digest, spacy_folder
 from itemkit.store import cached, digest
 
 SHARD = 1024  # images, or texts: what an interruption costs at most
@@ -523,17 +522,3 @@ def _widened(first: int, last: int, side: int, least: int) -> tuple[int, int]:
     more = max(0, min(least, side) - (last - first))
     first = max(0, min(first - more // 2, side - (last - first) - more))
     return first, max(last, first + min(least, side))
-
-
-def spacy_folder(nouns: str | Path) -> Path:
-    """Return the folder of a spaCy pipeline, itself a folder or an installed package.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    if Path(nouns).is_dir():
-        return Path(nouns)
-    package = find_spec(nouns) if str(nouns).isidentifier() else None
-    if package is None:
-        raise ValueError(f"no spaCy pipeline {str(nouns)!r}: neither a folder nor a package; python -m spacy download")
-    return Path(package.submodule_search_locations[0])

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
-from hashlib import file_digest
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,17 +29,17 @@ from itemkit.arms import ARMS, cosine_misalignment, feature_matrix, object_misal
 from itemkit.captions import Captioner
 from itemkit.data.cards import Card, read_card
 from itemkit.data.choices import check_names
-from itemkit.data.files import whole
+from itemkit.data.files import checksum, whole
 from itemkit.data.hub import resolve_revision
 from itemkit.data.images import decode_image, encoded_bytes
 from itemkit.data.perturb import PERTURBATIONS
 from itemkit.embed import ClipEncoder
 from itemkit.evaluation.others import SCORES, as_predictions, check_tables, doubts, read_scores, step_doubts
 from itemkit.locate import ObjectLocator
-from itemkit.network import network_digest
+from itemkit.network import network_digest, spacy_folder
 from itemkit.paper.notebooks import FOLDER, PLAIN, STEPS, declared
 from itemkit.paper.report import save_figure, save_table
-from itemkit.pipeline import embed, locate, spacy_folder
+from itemkit.pipeline import embed, locate
 from itemkit.store import digest
 
 MAKES = {  # what a run is made of, and which notebook makes it; all later notebooks rest on these
@@ -664,8 +663,7 @@ def _made(note: dict) -> str:
 
 
 def _content(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()[:16]
+    return checksum(path)[:16]
 
 
 def _again(first: str, before: str = STEPS[-1]) -> str:

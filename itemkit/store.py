@@ -1,16 +1,21 @@
 """Build something once, and keep it under a name that says what it was built from and what it holds."""
 
+from __future__ import annotations
+
 import hashlib
 import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from itemkit.data.files import whole
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SPEC_KEY = b"itemkit"  # where a cached parquet file carries its own spec, for whoever opens one
 

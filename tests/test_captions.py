@@ -12,8 +12,7 @@ import yaml
 from conftest import make_picture
 
 from itemkit.captions import Captioner, object_phrases
-from itemkit.network import network_digest
-from itemkit.pipeline import spacy_folder
+from itemkit.network import network_digest, spacy_folder
 
 PICTURES = [make_picture(seed, 40 + seed, 60 - seed) for seed in range(7)]
 

@@ -59,12 +59,18 @@ def clear_parts(folder: str | Path) -> None:
             _remove(part)
 
 
+def checksum(file: Path) -> str:
+    """Return the SHA-256 of what a file holds, in 64 hex digits."""
+    with file.open("rb") as content:
+        return file_digest(content, "sha256").hexdigest()
+
+
 def seal(files: Iterable[Path]) -> None:
     """Write beside each file what `check_seals` will know it by; one that has its seal keeps it."""
     for file in files:
         if not (place := _seal_of(file)).exists():
             with whole(place) as part:
-                part.write_bytes(_checksum(file))
+                part.write_text(checksum(file))
 
 
 def check_seals(folder: Path) -> None:
@@ -80,7 +86,7 @@ def check_seals(folder: Path) -> None:
             continue
         if not file.is_file():
             said = "is gone; it is built anew"
-        elif place.read_bytes() != _checksum(file):
+        elif place.read_bytes() != checksum(file).encode():
             file.replace(aside := folder.with_name(f"{folder.name}-{file.name}.damaged"))
             said = f"is not as it was written; it is set aside as {aside.name} and built anew"
         else:
@@ -97,11 +103,6 @@ def _is_same(new: Path, old: Path) -> bool:
 
 def _seal_of(file: Path) -> Path:
     return file.with_name(f"{file.name}.sha256")
-
-
-def _checksum(file: Path) -> bytes:
-    with file.open("rb") as content:
-        return file_digest(content, "sha256").hexdigest().encode()
 
 
 def _remove(path: Path) -> None:

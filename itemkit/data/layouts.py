@@ -38,7 +38,6 @@ from itemkit.data.tables import opened, text_columns
 
 STREAM = 4  # raise it when first_rows changes its result: the library cannot see that and would keep the old one
 
-
 Rows = tuple[datasets.Dataset, pd.DataFrame]  # image; label, generator, content_id, split of each
 
 

@@ -31,16 +31,8 @@ from itemkit.paper.notebooks import PLAIN, STEPS, NotebookError, declared, impor
 if TYPE_CHECKING:
     from jupyter_client import KernelManager
 
-    from itemkit.running.unchanged import Unchanged
-
 ROOT = Path(__file__).resolve().parents[2]
-NEEDS = {
-    "card",
-    "captioner",
-    "locator",
-    "encoder",
-    "nouns",
-}  # values of an evaluation; notebooks of one's own have others
+NEEDS = {"card", "captioner", "locator", "encoder", "nouns"}  # what notebooks of an evaluation declare
 
 
 class RunError(ValueError):
@@ -295,14 +287,6 @@ def _left_out(results: Path) -> dict[str, str]:
     return left_out
 
 
-def _count_unchanged(unchanged: Unchanged) -> int:
-    """How many notebooks need not be run again, from the first one on."""
-    try:
-        return unchanged.count() if (unchanged.results / "record.json").exists() else 0
-    except ValueError as error:  # of a damaged record
-        raise RunError(str(error)) from None
-
-
 def run(profile: str, root: Path = ROOT, make_reference: bool = False, anew: bool = False) -> Path:
     """Run a profile from its first notebook to its last, after fetching what it needs; returns the folder of its results.
 
@@ -326,14 +310,14 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False, anew: boo
     ready(values, root)
     for folder in folders:
         check_writable(folder)
-    from itemkit.running.unchanged import Unchanged  # loads pandas
+    from itemkit.running.unchanged import Unchanged
 
     with locked(results):
         for folder in folders:
             clear_parts(folder)  # of a run that was killed
         with in_notebooks(root):
-            unchanged = Unchanged(results, steps) if NEEDS <= set(values) else None
-        kept = _count_unchanged(unchanged) if unchanged and not anew and not make_reference else 0
+            unchanged = Unchanged(results, steps, values) if NEEDS <= set(values) else None
+            kept = unchanged.count() if unchanged and not anew and not make_reference else 0
         left_out = _left_out(results) if kept else {}
         with closing(warm_kernels([notebook for notebook, _ in steps[kept:]])) as kernels:
             for number, (notebook, parameters) in enumerate(steps, start=1):
@@ -341,14 +325,13 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False, anew: boo
                     forget(results, [notebook.stem])  # what an earlier run noted of it
                     print(f"{reference}: {len(write_reference(results, reference))} files written")
                 print(f"[{number}/{len(steps)}] {notebook.stem}", flush=True)
-                if notebook.stem in left_out:
-                    clear(results, notebook.name[:2])
-                    print(f"  left out: {left_out[notebook.stem]}", flush=True)
-                    continue
-                if number <= kept:
+                if number <= kept and notebook.stem not in left_out:
                     print("  kept: nothing has changed (--anew runs it again)", flush=True)
                     continue
                 clear(results, notebook.name[:2])
+                if notebook.stem in left_out:
+                    print(f"  left out: {left_out[notebook.stem]}", flush=True)
+                    continue
                 execute(notebook, results / "notebooks" / notebook.name, parameters, kernels)
                 if unchanged:
                     unchanged.mark(notebook, parameters)

@@ -7,15 +7,13 @@ import re
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import chdir
-from hashlib import file_digest
 from importlib.metadata import distributions
-from importlib.util import find_spec
 from pathlib import Path
 
 from itemkit.data.cards import Card, read_card
-from itemkit.data.files import is_hidden
+from itemkit.data.files import checksum, is_hidden
 from itemkit.data.hub import resolve_revision
+from itemkit.network import spacy_folder
 from itemkit.running.needs import NETWORKS
 from itemkit.store import digest
 
@@ -34,21 +32,20 @@ class Unchanged:
 
     Args:
         results: the folder of results.
-        steps: the notebooks of the run in order, each with its values; paths are seen from their folder.
+        steps: the notebooks of the run in order, each with its values.
+        values: those of all of them together; paths are seen from the working directory, the notebooks' folder.
 
     Raises:
         FileNotFoundError, ValueError: the card cannot be read, or the folder that it names is not there.
     """
 
-    def __init__(self, results: Path, steps: list[tuple[Path, dict]]) -> None:
-        self.results, self.steps, self._place = results, steps, steps[0][0].parent
-        values = {name: value for _, own in steps for name, value in own.items()}
-        self._tables = values.get("others", ())
-        with chdir(self._place):
-            card = read_card(values["card"])
-            self._folders = _folders(card, values)
-            names = [_commits(card, values), _libraries(), _machine(values["device"])]
-        files, self._before = self._files(), self._stamps()
+    def __init__(self, results: Path, steps: list[tuple[Path, dict]], values: dict) -> None:
+        self._results, self._steps, self._place = results, steps, steps[0][0].parent
+        self._tables, card = values.get("others", ()), read_card(values["card"])
+        self._folders = _folders(card, values)
+        names = [_commits(card, values), _libraries(), _machine(values["device"])]
+        files = self._files()
+        self._before = _stamps(files)
         if (size := sum(size for size, _ in self._before.values())) > LARGE:
             print(f"looking for changes in {len(files)} files of {size / 1e9:.1f} GB", flush=True)
         with ThreadPoolExecutor() as pool:
@@ -64,50 +61,45 @@ class Unchanged:
         Raises:
             RecordError: as record.read_record.
         """
+        if not (self._results / "record.json").exists():
+            return 0
         from itemkit.record import git, read_record, without_data  # takes seconds
 
-        notes, left_out = read_record(self.results)["steps"], without_data(self.results)
+        notes, left_out = read_record(self._results)["steps"], without_data(self._results)
         commit = git("rev-parse", "HEAD")
-        for place, (notebook, values) in enumerate(self.steps[:-1]):
+        for place, (notebook, values) in enumerate(self._steps[:-1]):
             note = notes.get(notebook.stem, {})
             same = note.get("commit") == commit and note.get("state") == self._state(notebook, values, note)
             if notebook.stem not in left_out and not same:
                 return place
-        return len(self.steps) - 1
+        return len(self._steps) - 1
 
     def mark(self, notebook: Path, values: dict) -> None:
         """Note what a notebook that has just been run rests on and made; not if a file of the former has changed since."""
         from itemkit.record import note_state, read_record  # takes seconds
 
-        note = read_record(self.results)["steps"].get(notebook.stem)
-        if changed := sorted(dict(self._before.items() ^ self._stamps().items())):
-            print(
-                f"  {changed[0].partition(' ')[2]} was changed while this ran; the next run does it again", flush=True
-            )
+        note = read_record(self._results)["steps"].get(notebook.stem)
+        if changed := sorted(dict(self._before.items() ^ _stamps(self._files()).items())):
+            _, _, first = changed[0].partition(" ")
+            print(f"  {first} was changed while this ran; the next run does it again", flush=True)
         elif note:
-            note_state(self.results, notebook.stem, self._state(notebook, values, note))
+            note_state(self._results, notebook.stem, self._state(notebook, values, note))
 
     def _files(self) -> dict[str, Path]:
         """All files that the run rests on, by names that do not tell where the project stands."""
         found = {}
         for place, folder in enumerate(self._folders):
             found |= {f"{place} {path.relative_to(folder)}": path for path in _below(folder)}
-        found |= {f"cells {notebook.name}": notebook for notebook, _ in self.steps}
+        found |= {f"cells {notebook.name}": notebook for notebook, _ in self._steps}
         found |= {f"scores {table}": self._place / table for table in self._tables}
-        found |= {
-            f"beside {path.relative_to(self._place)}": path for pattern in BESIDE for path in self._place.glob(pattern)
-        }
+        for path in (path for pattern in BESIDE for path in self._place.glob(pattern)):
+            found[f"beside {path.relative_to(self._place)}"] = path
         return {os.fsencode(name).decode(errors="backslashreplace"): path for name, path in found.items()}
-
-    def _stamps(self) -> dict[str, tuple[int, int]]:
-        """Size and time of each of these files."""
-        found = {name: path.stat() for name, path in self._files().items() if path.exists()}
-        return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
 
     def _state(self, notebook: Path, values: dict, note: dict) -> str:
         """A name of all that a notebook says and rests on, of its note, and of all that it made."""
-        made = made_by(self.results, notebook.stem, note)
-        made = {str(path.relative_to(self.results)): _content(path) for path in made}
+        made = made_by(self._results, notebook.stem, note)
+        made = {str(path.relative_to(self._results)): _content(path) for path in made}
         said = {name: value for name, value in note.items() if name != "state"}
         sources = [f"cells {notebook.name}", *(f"scores {table}" for table in values.get("others", ()))]
         all_of_it = [[self._contents[name] for name in sources], values, self._foundations, said, made]
@@ -129,9 +121,7 @@ def made_by(results: Path, step: str, note: dict) -> set[Path]:
 
 def _folders(card: Card, values: dict) -> list[Path]:
     """Where the code, the card, its data and the networks lie, without those that lie in another one."""
-    named = [PACKAGE, card.path, *([card.folder] if card.is_local else []), values["nouns"]]
-    if not Path(values["nouns"]).is_dir() and values["nouns"].isidentifier() and (found := find_spec(values["nouns"])):
-        named += found.submodule_search_locations or []
+    named = [PACKAGE, card.path, *([card.folder] if card.is_local else []), spacy_folder(values["nouns"])]
     folders = list(dict.fromkeys(Path(name).resolve() for name in [*named, *(values[role] for role in NETWORKS)]))
     return [folder for folder in folders if not set(folders) & set(folder.parents)]
 
@@ -157,6 +147,12 @@ def _machine(device: str) -> list:
     return [sys.version, platform.machine(), *processor, os.cpu_count(), *map(os.environ.get, VARIABLES)]
 
 
+def _stamps(files: dict[str, Path]) -> dict[str, tuple[int, int]]:
+    """Size and time of each file; of one that is not there, none."""
+    found = {name: path.stat() for name, path in files.items() if path.exists()}
+    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
+
+
 def _below(folder: Path) -> Iterator[Path]:
     """All files below a folder but hidden ones; links are followed, each folder once."""
     seen = set()
@@ -176,7 +172,6 @@ def _content(path: Path) -> str | None:
             return None
         if path.suffix == ".ipynb":  # what it showed to whoever saved it last does not matter
             return digest([cell["source"] for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]])
-        with path.open("rb") as file:
-            return file_digest(file, "sha256").hexdigest()
+        return checksum(path)
     except (OSError, ValueError, KeyError, TypeError):
         return None
