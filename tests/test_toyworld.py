@@ -175,13 +175,18 @@ def test_a_rebuilt_tokenizer_numbers_the_words_as_the_saved_one(build_file, netw
 
 @pytest.fixture
 def tiny_build(build_file, monkeypatch, tmp_path):
-    """A planner and a VAE trained on 32 scenes for 20 steps; a call builds them into the folder it is given."""
+    """A planner and a VAE trained on 32 scenes for some steps; a call builds them into the folder it is given."""
     scenes, training, planner, vae = (build_file(name) for name in ("scenes", "training", "planner", "vae"))
     monkeypatch.setitem(scenes.STREAMS, "generators", (2, 32))
     for module in (planner, vae):
         monkeypatch.setattr(module, "STEPS", 20)
         monkeypatch.setattr(module, "BATCH", 4)
+    monkeypatch.setattr(vae, "DUEL_BATCH", 4)
+    monkeypatch.setattr(vae, "ROUNDS", [(12, 0.1), (12, 0.3)])
+    monkeypatch.setattr(build_file("grain"), "STEPS", 12)
     monkeypatch.setattr(training, "CHECKPOINT_EVERY", 10)
+    # compiling asks for a compiler and a minute
+    monkeypatch.setattr(build_file("transformer").CaptionedTransformer, "compile", lambda self: None)
 
     def build(name):
         work = tmp_path / name
@@ -214,6 +219,52 @@ def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_bytes(tiny_bu
     assert torch.load(whole.parent / "killed" / "planner.checkpoint")["step"] == 10
     killed = tiny_build("killed")
     assert all((killed / name).read_bytes() == (whole / name).read_bytes() for name in ("planner.pt", "vae.pt"))
+
+
+def test_the_strengths_of_grain_are_the_energies_of_the_cosine_transform(build_file):
+    from scipy.fft import dctn
+
+    grain = build_file("grain")
+    image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    found = grain.strengths(image).exp() - grain.QUIET  # (2, 8, 8, 7)
+    waves = dctn(image[1].mean(dim=0)[16:24, 40:48].numpy(), norm="ortho") ** 2
+    distance = np.hypot(*np.meshgrid(range(8), range(8))).round()
+    for band in range(1, 8):
+        inside = distance == band if band < 7 else distance >= 7
+        assert found[1, 2, 5, band - 1] == pytest.approx(waves[inside].mean(), rel=1e-4)
+
+
+def test_grain_is_grey_and_as_strong_as_it_has_learned(build_file):
+    grain = build_file("grain").Grain()
+    for part in (grain.strength[-1].weight, grain.strength[-1].bias):
+        torch.nn.init.zeros_(part)
+    image = torch.rand(50, 1, 64, 64, generator=torch.manual_seed(0)).expand(-1, 3, -1, -1)  # no colour
+    laid = grain(image) - image
+    assert torch.allclose(laid[:, 0], laid[:, 1], atol=1e-6) and torch.allclose(laid[:, 0], laid[:, 2], atol=1e-6)
+    coarse = (0.75**2 + 0.25**2) ** 2  # what is left of a noise's power where each pixel is the mean of four
+    assert laid.std().item() == pytest.approx(np.log1p(np.exp(-3)) * np.sqrt(1 + coarse), rel=0.03)
+
+
+def test_grain_keeps_light_and_halves_the_resolution_of_colour(build_file):
+    grain = build_file("grain").Grain()
+    torch.nn.init.constant_(grain.strength[-1].bias, -1e4)  # no noise
+    torch.nn.init.zeros_(grain.strength[-1].weight)
+    even = torch.arange(64) % 2 * 2.0 - 1
+    specks = torch.zeros(1, 3, 64, 64)
+    specks[:, 0], specks[:, 2] = even, -even  # red and blue by turns, the light the same everywhere
+    light = torch.rand(1, 1, 64, 64, generator=torch.manual_seed(0))
+    assert torch.allclose(grain(specks + light), light.expand(-1, 3, -1, -1), atol=1e-6)
+    red = torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1).expand(1, 3, 64, 64)
+    assert torch.allclose(grain(red), red, atol=1e-6)
+
+
+def test_a_step_of_muon_turns_by_about_the_nearest_orthogonal_matrix(build_file):
+    matrix = torch.randn(6, 40, generator=torch.manual_seed(0))
+    for made in (build_file("muon").orthogonal(matrix), build_file("muon").orthogonal(matrix.T).T):
+        left, strength, right = torch.linalg.svd(made, full_matrices=False)
+        assert (strength > 0.6).all() and (strength < 1.3).all()
+        nearest = torch.linalg.svd(matrix, full_matrices=False)
+        assert torch.linalg.matrix_norm(left @ right - nearest.U @ nearest.Vh) < 0.05
 
 
 def test_an_unknown_stage_is_refused_with_the_list():

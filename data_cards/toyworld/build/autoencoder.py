@@ -1,16 +1,27 @@
-"""An autoencoder: a picture to an 8 x 8 grid of 12 numbers each, and back; latent diffusion works in that grid."""
+"""An autoencoder: a picture to an 8 x 8 grid of 12 numbers each, and back; three generators work in that grid.
+
+Each number lies between 0 and 7. In training up to half a step of noise is added to it, which stands for rounding
+(Ballé et al., arXiv 1611.01704): so the decoder reads whole numbers, which the autoregression writes, as well as those
+between, which the latent diffusions draw. First the whole is trained to come close; then the encoder stands still, and
+the decoder learns in two rounds from a critic what closeness does not teach: texture.
+"""
 
 from pathlib import Path
 
 import torch
-from scenes import pictures
+from critic import rounds
+from eyes import Eyes
+from grain import Grain, learned
+from layout import LayoutEmbedding, layouts
+from scenes import pictures, scenes
 from torch import nn
-from torch.nn.functional import l1_loss, mse_loss
 from training import batch, pictures_to_tensor, set_up, train
 
-SEED, STEPS, BATCH, RATE = 21, 2400, 48, 2e-3
-CHANNELS = 12  # of the latent grid
-KL_WEIGHT = 1e-3
+SEED, STEPS, BATCH, RATE = 21, 2000, 32, 2e-3
+DECODER_SEED, DECODER_BATCH, DECODER_RATE = 23, 16, 5e-4
+DECODER_ROUNDS = [(600, 1.0), (300, 2.0)]
+CHANNELS, LEVELS = 12, 8  # numbers in a place, whole numbers that each can be
+LAYOUT = 32  # numbers in a place that say what is there
 
 
 class Residual(nn.Module):
@@ -34,56 +45,84 @@ class Residual(nn.Module):
 def encoder(channels: int) -> nn.Sequential:
     """(B, 3, 64, 64) to (B, channels, 8, 8)."""
     return nn.Sequential(
-        nn.Conv2d(3, 64, 6, stride=4, padding=1), Residual(64),  # 16 x 16
-        nn.Conv2d(64, 128, 4, stride=2, padding=1), Residual(128), Residual(128),  # 8 x 8
+        nn.Conv2d(3, 64, 6, stride=4, padding=1), nn.SiLU(),  # 16 x 16
+        nn.Conv2d(64, 128, 4, stride=2, padding=1), Residual(128),  # 8 x 8
         nn.GroupNorm(8, 128), nn.SiLU(), nn.Conv2d(128, channels, 1),
     )  # fmt: skip
 
 
 def decoder(channels: int) -> nn.Sequential:
-    """(B, channels, 8, 8) to (B, 3, 64, 64); not clamped."""
+    """(B, channels, 8, 8) to (B, 3, 64, 64); not clamped. Most of the work is done where there are few places."""
     return nn.Sequential(
         nn.Conv2d(channels, 128, 3, padding=1), Residual(128), Residual(128),  # 8 x 8
         nn.Conv2d(128, 4 * 96, 1), nn.PixelShuffle(2), Residual(96),  # 16 x 16
-        nn.Conv2d(96, 4 * 64, 1), nn.PixelShuffle(2), Residual(64),  # 32 x 32
-        nn.GroupNorm(8, 64), nn.SiLU(), nn.Conv2d(64, 4 * 3, 3, padding=1), nn.PixelShuffle(2),  # 64 x 64
+        nn.GroupNorm(8, 96), nn.SiLU(), nn.Conv2d(96, 16 * 3, 3, padding=1), nn.PixelShuffle(4),  # 64 x 64
     )  # fmt: skip
 
 
-def picture_loss(made: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-    """How far two pictures lie apart: L1, squared error, and L1 of the steps between neighbours (keeps edges sharp)."""
-    made, true = made.float(), true.float()
-    edges = sum(l1_loss(made.diff(dim=axis), true.diff(dim=axis)) for axis in (2, 3))
-    return l1_loss(made, true) + 0.5 * mse_loss(made, true) + 0.5 * edges
-
-
 class Autoencoder(nn.Module):
-    """A variational autoencoder with a weak prior."""
+    """A picture to 64 places of twelve numbers from 0 to 7, and back."""
 
     def __init__(self):
         super().__init__()
-        self.encoder, self.decoder = encoder(2 * CHANNELS), decoder(CHANNELS)
+        self.encoder, self.layout, self.decoder = encoder(CHANNELS), LayoutEmbedding(LAYOUT), decoder(CHANNELS + LAYOUT)
 
-    def encode(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and logarithm of the variance of the latents, (B, 12, 8, 8) each."""
-        return self.encoder(image).float().chunk(2, dim=1)
+    def encode(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, 12, 8, 8) numbers, not rounded."""
+        return torch.sigmoid(self.encoder(image).float()) * (LEVELS - 1)
+
+    def decode(self, numbers: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+        """(B, 3, 64, 64) pictures from numbers and (B, P, 5) layouts."""
+        known = self.layout(where).transpose(1, 2).unflatten(2, (8, 8))  # (B, LAYOUT, 8, 8)
+        return self.decoder(torch.cat([numbers / (LEVELS - 1) * 2 - 1, known], dim=1))
+
+
+def shaken(numbers: torch.Tensor, random: torch.Generator) -> torch.Tensor:
+    """The numbers with up to half a step of noise."""
+    return numbers + torch.rand(numbers.shape, generator=random) - 0.5
 
 
 def build(work: Path, path: Path) -> None:
-    """Trains the autoencoder on the stream `generators` and keeps the latents of all its pictures, standardised."""
+    """Trains the autoencoder on the stream `generators` and keeps the numbers of all its pictures."""
     set_up(SEED)
-    images, model = pictures("generators", work), Autoencoder()
+    images, places = pictures("generators", work), layouts(scenes("generators"))
+    model, eyes = Autoencoder(), Eyes()
 
     def loss(random):
-        image = pictures_to_tensor(*batch(random, BATCH, images))
-        mean, spread = model.encode(image)
-        latent = mean + (spread / 2).exp() * torch.randn(mean.shape, generator=random)
-        divergence = (mean**2 + spread.exp() - spread - 1).mean() / 2
-        return picture_loss(model.decoder(latent), image) + KL_WEIGHT * divergence
+        image, where = batch(random, BATCH, images, places)
+        image = pictures_to_tensor(image)
+        return eyes(model.decode(shaken(model.encode(image), random), where), image, where)
 
-    model = train("autoencoder", model, loss, steps=STEPS, work=work, seed=SEED, learning_rate=RATE, average=0.995)
+    options = {"steps": STEPS, "seed": SEED, "learning_rate": RATE, "average": 0.99, "betas": (0.9, 0.98)}
+    model = train("autoencoder", model, loss, work=work, blocks=model, **options)
     with torch.no_grad():
-        latents = torch.cat([model.encode(pictures_to_tensor(part))[0] for part in images.split(500)])  # (N, 12, 8, 8)
-    mean, scale = latents.mean(dim=(0, 2, 3), keepdim=True), latents.std(dim=(0, 2, 3), keepdim=True)
-    made = {"model": model.state_dict(), "mean": mean, "scale": scale, "latents": (latents - mean) / scale}
-    torch.save(made, path)
+        numbers = torch.cat([model.encode(pictures_to_tensor(part)) for part in images.split(500)])  # (N, 12, 8, 8)
+    torch.save({"model": model.state_dict(), "numbers": numbers}, path)
+
+
+def build_decoder(work: Path, path: Path) -> None:
+    """Lets the decoder learn texture from a critic, while the encoder stands still."""
+    set_up(DECODER_SEED)
+    images, places = pictures("generators", work), layouts(scenes("generators"))
+    frozen, model, eyes = torch.load(work / "autoencoder.pt"), Autoencoder(), Eyes()
+    model.load_state_dict(frozen["model"])
+
+    def paint(painter, random):
+        image, where, numbers = batch(random, DECODER_BATCH, images, places, frozen["numbers"])
+        image, model.decoder = pictures_to_tensor(image), painter
+        fake = model.decode(shaken(numbers, random), where)
+        return fake, image, where, eyes(fake, image, where)
+
+    options = {"work": work, "seed": DECODER_SEED, "rate": DECODER_RATE}
+    painter = rounds("decoder", model.decoder, paint, DECODER_ROUNDS, **options)
+    grain = learned("decoder", lambda random: paint(painter, random)[:2], work=work, seed=DECODER_SEED)
+    model.decoder = nn.Sequential(painter, grain)
+    torch.save(model.state_dict(), path)
+
+
+def settled(work: Path) -> Autoencoder:
+    """The autoencoder with its last decoder."""
+    model = Autoencoder()
+    model.decoder = nn.Sequential(model.decoder, Grain())
+    model.load_state_dict(torch.load(work / "decoder.pt"))
+    return model.eval()

@@ -17,7 +17,7 @@ from training import batch, pictures_to_tensor, set_up, train
 from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration, BlipImageProcessor, BlipProcessor
 from world import NOUNS, SIZE
 
-SEED, STEPS, BATCH, RATE = 11, 3000, 128, 1.5e-3
+SEED, STEPS, BATCH, RATE = 11, 2400, 96, 1.5e-3
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -91,6 +91,9 @@ def build(work: Path, folder: Path) -> None:
         )
         return out.loss + extra
 
-    train("captioner", nn.ModuleList([model, patch_head]), loss, steps=STEPS, work=work, seed=SEED, learning_rate=RATE)
+    model.vision_model.encoder.compile()
+    blocks = nn.ModuleList([model.vision_model.encoder, model.text_decoder.bert.encoder])
+    options = {"steps": STEPS, "seed": SEED, "learning_rate": RATE, "betas": (0.9, 0.98), "blocks": blocks}
+    train("captioner", nn.ModuleList([model, patch_head]), loss, work=work, **options)
     model.eval().half().save_pretrained(folder)
     words.save_pretrained(folder)

@@ -16,11 +16,12 @@ from renderer import boxes
 from safetensors.torch import save_file
 from scenes import pictures, scenes
 from tokenizer import small_clip_tokenizer
+from torch import nn
 from torch.nn.functional import cross_entropy
 from training import batch, pictures_to_tensor, set_up, train
 from world import SIZE
 
-SEED, STEPS, SCENES, CROPS, RATE = 13, 900, 224, 96, 1.5e-3  # SCENES and CROPS a step
+SEED, STEPS, SCENES, CROPS, RATE = 13, 600, 144, 64, 1.5e-3  # SCENES and CROPS a step
 LENGTH, WIDTH = 24, 128
 HALF = [0.5, 0.5, 0.5]
 
@@ -113,7 +114,9 @@ def build(work: Path, folder: Path) -> None:
             seen[SCENES:], said[SCENES:], named, scale
         )
 
-    train("clip", model, loss, steps=STEPS, work=work, seed=SEED, learning_rate=RATE)
+    blocks = nn.ModuleList([model.visual.transformer, model.transformer])
+    options = {"steps": STEPS, "seed": SEED, "learning_rate": RATE, "betas": (0.9, 0.98), "blocks": blocks}
+    train("clip", model, loss, work=work, **options)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(
         {key: value.half().contiguous() for key, value in model.state_dict().items()},

@@ -12,13 +12,14 @@ from renderer import boxes
 from scenes import patch_owners, pictures, scenes
 from shapes import COLOURS
 from tokenizer import small_clip_tokenizer
+from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision.ops import box_convert, generalized_box_iou_loss
 from training import batch, pictures_to_tensor, set_up, train
 from transformers import OwlViTConfig, OwlViTForObjectDetection, OwlViTImageProcessor, OwlViTProcessor
 from world import NOUNS, SETTINGS, SIZE
 
-SEED, STEPS, BATCH, RATE = 12, 2600, 128, 1.5e-3
+SEED, STEPS, BATCH, RATE = 12, 2400, 48, 1.5e-3
 LENGTH = 16  # tokens of the longest query
 TEMPLATES = ("{}", "a {}", "the {}", "a photo of a {}")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -122,7 +123,9 @@ def build(work: Path, folder: Path) -> None:
             logits, model.box_predictor(patches.float(), grid), *class_targets(chosen, owner, sure, asked), place
         )
 
-    train("detector", model, loss, steps=STEPS, work=work, seed=SEED, learning_rate=RATE)
+    blocks = nn.ModuleList([model.owlvit.vision_model.encoder, model.owlvit.text_model.encoder])
+    options = {"steps": STEPS, "seed": SEED, "learning_rate": RATE, "betas": (0.9, 0.98), "blocks": blocks}
+    train("detector", model, loss, work=work, **options)
     half = [0.5, 0.5, 0.5]
     image_processor = OwlViTImageProcessor(
         size={"height": SIZE, "width": SIZE}, image_mean=half, image_std=half, do_center_crop=False

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from autoencoder import CHANNELS, Autoencoder
+from autoencoder import CHANNELS, LEVELS, settled
 from language import caption_tokens, tokens
 from layout import LayoutEmbedding, layouts, patch_weights
 from planner import plan
@@ -18,11 +18,18 @@ from torch import nn
 from training import batch, set_up, tensor_to_pictures, train
 from transformer import CaptionedTransformer, TimeEmbedding, blank
 
-BATCH, RATE, WIDTH = 64, 1.5e-3, 160
+BATCH, RATE, WIDTH = 32, 1.5e-3, 160
 VERSIONS = {  # name: seed of training, steps, sampler, its steps, guidance
-    "latent_diffusion": {"seed": 31, "steps": 1300, "sampler": "euler", "sampler_steps": 30, "guidance": 1.4},
-    "latent_diffusion_b": {"seed": 32, "steps": 1000, "sampler": "heun", "sampler_steps": 12, "guidance": 1.7},
+    "latent_diffusion": {"seed": 31, "steps": 1800, "sampler": "euler", "sampler_steps": 30, "guidance": 1.4},
+    "latent_diffusion_b": {"seed": 32, "steps": 1200, "sampler": "heun", "sampler_steps": 12, "guidance": 1.7},
 }
+
+
+def latents_of(work: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(N, 12, 8, 8) numbers of the autoencoder, made to be of mean zero and spread one; mean and spread of each."""
+    numbers = torch.load(work / "autoencoder.pt")["numbers"]
+    mean, scale = numbers.mean(dim=(0, 2, 3), keepdim=True), numbers.std(dim=(0, 2, 3), keepdim=True)
+    return (numbers - mean) / scale, mean, scale
 
 
 class Flow(nn.Module):
@@ -46,7 +53,7 @@ def build(work: Path, path: Path) -> None:
     """Trains the version that `path` is named after, on the latents of the stream `generators`."""
     version = VERSIONS[path.stem]
     set_up(version["seed"])
-    latents, all_scenes = torch.load(work / "autoencoder.pt")["latents"], scenes("generators")
+    latents, all_scenes = latents_of(work)[0], scenes("generators")
     words = caption_tokens(all_scenes, version["seed"])
     places, model = layouts(all_scenes), Flow()
 
@@ -68,10 +75,8 @@ def build(work: Path, path: Path) -> None:
 @torch.no_grad()
 def sample(work: Path, prompts: list[str], seed: int, name: str) -> np.ndarray:
     """(N, 64, 64, 3) pictures, one for each prompt."""
-    version, frozen = VERSIONS[name], torch.load(work / "autoencoder.pt")
-    model, autoencoder = Flow().eval(), Autoencoder().eval()
+    version, model, (_, mean, scale) = VERSIONS[name], Flow().eval(), latents_of(work)
     model.load_state_dict(torch.load(work / f"{name}.pt"))
-    autoencoder.load_state_dict(frozen["model"])
     words, where, random = tokens(prompts), plan(work, prompts, seed), torch.Generator().manual_seed(seed)
 
     def velocity(latent, time):
@@ -87,4 +92,4 @@ def sample(work: Path, prompts: list[str], seed: int, name: str) -> np.ndarray:
         if version["sampler"] == "heun":  # look where the step leads and go in the mean direction
             move = (move + velocity(latent + size * move, time + size)) / 2
         latent = latent + size * move
-    return tensor_to_pictures(autoencoder.decoder(latent * frozen["scale"] + frozen["mean"]))
+    return tensor_to_pictures(settled(work).decode((latent * scale + mean).clamp(0, LEVELS - 1), where))

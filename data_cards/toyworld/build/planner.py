@@ -20,7 +20,7 @@ from training import batch, set_up, train
 from transformer import CaptionedTransformer
 from world import NOUNS, Scene, Thing
 
-SEED, STEPS, BATCH, RATE, WIDTH = 22, 1500, 128, 1.5e-3, 96
+SEED, STEPS, BATCH, RATE, WIDTH = 22, 1500, 64, 1.5e-3, 96
 END, BINS, LARGEST = 0, 48, 0.32  # token of the end, steps of a place or size, the largest half size
 FIRST = np.cumsum([1, len(NOUNS), len(COLOURS), BINS, BINS, BINS])  # the first token of each of the five kinds
 LENGTH = 16  # three things and the end

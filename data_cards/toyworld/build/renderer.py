@@ -9,6 +9,7 @@ from shapes import COLOURS, FIXED, SHAPES
 from world import SETTINGS, SIZE, Scene, Thing
 
 OVERSAMPLING = 3  # 192 x 192 pixels are drawn, the camera's lens reduces them
+COARSEST = 3  # waves of the longest in a picture
 
 
 def draw(scene: Scene, random: np.random.Generator) -> Image.Image:
@@ -21,17 +22,28 @@ def draw(scene: Scene, random: np.random.Generator) -> Image.Image:
     return image
 
 
+def texture(random: np.random.Generator) -> Image.Image:
+    """Noise about zero of spread one, a number for each pixel of the photograph: what is finer is lost when reduced.
+
+    Its strength falls with frequency, from picture to picture more or less steeply, as that of photographs does.
+    """
+    frequency = np.hypot(np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)) * SIZE  # waves in the picture
+    strength = np.maximum(frequency, COARSEST) ** -random.uniform(0.45, 1.15)
+    waves = np.fft.irfft2(np.fft.rfft2(random.normal(size=(SIZE, SIZE))) * strength)
+    return Image.fromarray((waves / waves.std()).astype(np.float32))
+
+
 def _backdrop(scene, side, random):
-    _, top, bottom, ground, texture = SETTINGS[scene.setting]
+    _, top, bottom, ground, *strengths = SETTINGS[scene.setting]
     horizon = round(scene.horizon * side)
     ramp = np.linspace(0, 1, horizon)[:, None]
     rows = np.vstack([(1 - ramp) * top + ramp * bottom, np.tile(ground, (side - horizon, 1))])  # (side, 3)
-    canvas = np.repeat(rows[:, None, :], side, axis=1)
-    if texture:
-        coarse = random.normal(0, texture, (side // 6, side // 6)).astype(np.float32)
-        grain = np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BILINEAR))
-        canvas[horizon:] += grain[horizon:, :, None]
-    image = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
+    relief = np.zeros((side, side, 1), np.float32)
+    for part, strength in zip((relief[:horizon], relief[horizon:]), strengths, strict=True):
+        # skies are overcast or clear, grounds rough or smooth
+        waves = np.asarray(texture(random).resize((side, side), Image.Resampling.BILINEAR))
+        part[:] = strength * random.uniform(0.4, 1.6) * waves[: len(part), :, None]
+    image = Image.fromarray(np.clip(rows[:, None].astype(np.float32) + relief, 0, 255).astype(np.uint8))
     _details(ImageDraw.Draw(image), scene.setting, side, horizon, random)
     return image
 

@@ -31,4 +31,4 @@ def build(work: Path, path: Path) -> None:
         line[0].set_ylabel(prompt, rotation=0, ha="right", va="center", fontsize=9, labelpad=8)
     for cell, source in zip(axes[0], sources, strict=True):
         cell.set_title(source.replace("_", " "), fontsize=9)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    figure.savefig(path, dpi=90, metadata={"Software": None})

@@ -11,7 +11,7 @@ PATCHES = 64  # an 8 x 8 grid
 
 
 class Block(nn.Module):
-    """Attention and a small network, both seen through layer norms that the `condition` may scale and shift."""
+    """Attention and a small network, both seen through layer norms that `shifts` scale and shift."""
 
     def __init__(self, width: int, heads: int = 4):
         super().__init__()
@@ -19,13 +19,11 @@ class Block(nn.Module):
         self.queries_keys_values, self.mix = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
-        self.modulation = nn.Linear(width, 6 * width)
-        nn.init.zeros_(self.modulation.weight)
-        nn.init.zeros_(self.modulation.bias)
+        self.shifts = nn.Parameter(torch.zeros(6 * width))
 
-    def forward(self, x: torch.Tensor, condition: torch.Tensor, causal: bool = False) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, shifts: torch.Tensor, causal: bool = False) -> torch.Tensor:
         batch, length, width = x.shape  # (B, T, W)
-        shifts = self.modulation(condition)[:, None].chunk(6, dim=-1)  # six of (B, 1, W)
+        shifts = (self.shifts + shifts)[:, None].chunk(6, dim=-1)  # six of (B, 1, W)
         h = self.norms[0](x) * (1 + shifts[0]) + shifts[1]
         parts = (
             self.queries_keys_values(h).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
@@ -37,20 +35,27 @@ class Block(nn.Module):
 
 
 class CaptionedTransformer(nn.Module):
-    """Reads a caption and a row of patch tokens, returns the patch tokens."""
+    """Reads a caption and a row of patch tokens, returns the patch tokens.
+
+    The condition shifts all blocks alike, and each adds shifts of its own (PixArt-alpha, arXiv 2310.00426).
+    """
 
     def __init__(self, width: int = 160, depth: int = 5, causal: bool = False, positions: int = PATCHES):
         super().__init__()
         self.causal, self.words = causal, nn.Embedding(VOCABULARY_SIZE, width)
         self.place = nn.Parameter(torch.randn(LENGTH + positions, width) * 0.02)
         self.blocks, self.norm = nn.ModuleList(Block(width) for _ in range(depth)), nn.LayerNorm(width)
+        self.shifts = nn.Linear(width, 6 * width)
+        nn.init.zeros_(self.shifts.weight)
+        nn.init.zeros_(self.shifts.bias)
 
     def forward(self, patches: torch.Tensor, caption: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
         """(B, P, W) patches, (B, LENGTH) caption tokens, (B, W) condition to (B, P, W); P may be short when causal."""
         x = torch.cat([self.words(caption), patches], dim=1)  # (B, LENGTH + P, W)
         x = x + self.place[: x.shape[1]]
+        shifts = self.shifts(condition)  # (B, 6 W)
         for block in self.blocks:
-            x = block(x, condition, self.causal)
+            x = block(x, shifts, self.causal)
         return self.norm(x[:, LENGTH:])
 
 

@@ -1,10 +1,17 @@
-"""A conditional variational autoencoder: the caption says what, 64 numbers say where and how. Its kind blurs."""
+"""A conditional variational autoencoder: caption and layout say what, 64 numbers say how.
+
+Its kind blurs; so, once it is trained, its painter learns texture from a critic, as in VAE-GAN (Larsen et al., arXiv
+1512.09300).
+"""
 
 from pathlib import Path
 
 import numpy as np
 import torch
-from autoencoder import encoder, picture_loss
+from autoencoder import encoder
+from critic import rounds
+from eyes import Eyes
+from grain import Grain, learned
 from language import caption_tokens, tokens
 from layout import layouts
 from painter import Painter
@@ -14,7 +21,8 @@ from torch import nn
 from training import batch, pictures_to_tensor, set_up, tensor_to_pictures, train
 from transformer import CaptionedTransformer
 
-SEED, STEPS, BATCH, RATE, WIDTH = 51, 1000, 48, 1.5e-3, 128
+SEED, STEPS, BATCH, RATE, WIDTH = 51, 1300, 32, 1.5e-3, 128
+DUEL_BATCH, DUEL_RATE, ROUNDS = 16, 7e-4, [(600, 1.0), (300, 2.0)]  # steps of a round and the weight of the critic
 NUMBERS, KL_WEIGHT = 64, 6e-4
 
 
@@ -34,30 +42,48 @@ class ConditionalVAE(nn.Module):
         )
 
 
+def sampled(mean: torch.Tensor, spread: torch.Tensor, random: torch.Generator) -> torch.Tensor:
+    """Numbers drawn from what the reader says: their mean, and the logarithm of their variance."""
+    return mean + (spread / 2).exp() * torch.randn(mean.shape, generator=random)
+
+
 def build(work: Path, path: Path) -> None:
-    """Trains the autoencoder on the stream `generators`."""
+    """Trains the autoencoder on the stream `generators`, then lets its painter learn texture from a critic."""
     set_up(SEED)
     images, all_scenes = pictures("generators", work), scenes("generators")
-    words = caption_tokens(all_scenes, SEED)
-    places, model = layouts(all_scenes), ConditionalVAE()
+    words, places = caption_tokens(all_scenes, SEED), layouts(all_scenes)
+    model, eyes = ConditionalVAE(), Eyes()
 
     def loss(random):
         image, text, where = batch(random, BATCH, images, words, places)
         image = pictures_to_tensor(image)
         mean, spread = model.read(image, text)
-        numbers = mean + (spread / 2).exp() * torch.randn(mean.shape, generator=random)
+        numbers = sampled(mean, spread, random)
         divergence = (mean**2 + spread.exp() - spread - 1).sum(dim=1).mean() / 2
-        return picture_loss(model.painter(numbers, text, where), image) + KL_WEIGHT * divergence
+        return eyes(model.painter(numbers, text, where), image, where) + KL_WEIGHT * divergence
 
-    options = {"steps": STEPS, "seed": SEED, "learning_rate": RATE, "average": 0.995, "betas": (0.9, 0.98)}
+    options = {"steps": STEPS, "seed": SEED, "learning_rate": RATE, "average": 0.99, "betas": (0.9, 0.98)}
     model = train("vae", model, loss, work=work, blocks=model.painter.body.blocks, **options)
-    torch.save(model.painter.state_dict(), path)
+
+    def paint(painter, random):
+        image, text, where = batch(random, DUEL_BATCH, images, words, places)
+        image = pictures_to_tensor(image)
+        with torch.no_grad():
+            numbers = sampled(*model.read(image, text), random)
+        fake = painter(numbers, text, where)
+        return fake, image, where, eyes(fake, image, where)
+
+    painter = rounds("vae", model.painter, paint, ROUNDS, work=work, seed=SEED, rate=DUEL_RATE)
+    grain = learned("vae", lambda random: paint(painter, random)[:2], work=work, seed=SEED)
+    painter.pixels = nn.Sequential(painter.pixels, grain)
+    torch.save(painter.state_dict(), path)
 
 
 @torch.no_grad()
 def sample(work: Path, prompts: list[str], seed: int, name: str) -> np.ndarray:
     """(N, 64, 64, 3) pictures, one for each prompt."""
-    painter = Painter(NUMBERS, WIDTH).eval()
+    painter = Painter(NUMBERS, WIDTH)
+    painter.pixels = nn.Sequential(painter.pixels, Grain())
     painter.load_state_dict(torch.load(work / f"{name}.pt"))
     numbers = torch.randn(len(prompts), NUMBERS, generator=torch.Generator().manual_seed(seed))
-    return tensor_to_pictures(painter(numbers, tokens(prompts), plan(work, prompts, seed)))
+    return tensor_to_pictures(painter.eval()(numbers, tokens(prompts), plan(work, prompts, seed)))

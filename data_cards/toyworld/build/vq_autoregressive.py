@@ -1,51 +1,35 @@
 """Vector-quantised autoregression: a picture is a sentence of 64 places with four codes each; a transformer writes it.
 
-The quantiser is finite scalar quantisation (Mentzer et al., arXiv 2309.15505): each of twelve numbers of a place
-is rounded to one of eight levels, three of them make one code of 512. There is no codebook to learn, none can collapse.
+The quantiser is finite scalar quantisation (Mentzer et al., arXiv 2309.15505): each of the autoencoder's twelve numbers
+of a place is rounded to one of eight levels, three of them make one code of 512. There is no codebook to learn, none can
+collapse; and the autoencoder was trained for what rounding does.
 """
 
 from pathlib import Path
 
 import numpy as np
 import torch
-from autoencoder import decoder, encoder, picture_loss
+from autoencoder import CHANNELS, LEVELS, settled
 from language import caption_tokens, tokens
 from layout import LayoutEmbedding, layouts, patch_weights
 from planner import plan
-from scenes import pictures, scenes
+from scenes import scenes
 from torch import nn
 from torch.nn.functional import cross_entropy
-from training import batch, pictures_to_tensor, set_up, tensor_to_pictures, train
+from training import batch, set_up, tensor_to_pictures, train
 from transformer import PATCHES, CaptionedTransformer, blank
 
-TOKENIZER_SEED, TOKENIZER_STEPS, TOKENIZER_BATCH = 41, 1700, 48
-SEED, STEPS, BATCH, RATE, WIDTH = 42, 1700, 64, 1.5e-3, 160
-LEVELS, NUMBERS, DEPTH = 8, 3, 4  # levels of a number, numbers in a code, codes in a place
+SEED, STEPS, BATCH, RATE, WIDTH = 42, 1000, 32, 1.5e-3, 160
+NUMBERS, DEPTH = 3, CHANNELS // 3  # numbers in a code, codes in a place
 CODES = LEVELS**NUMBERS  # different codes
 GUIDANCE, TEMPERATURE = 1.3, 0.9
-
-
-class PictureTokenizer(nn.Module):
-    """A picture to 64 places of twelve rounded numbers, and back."""
-
-    def __init__(self):
-        super().__init__()
-        self.encoder, self.decoder = encoder(DEPTH * NUMBERS), decoder(DEPTH * NUMBERS)
-
-    def encode(self, image: torch.Tensor) -> torch.Tensor:
-        """(B, 12, 8, 8) whole numbers from 0 to 7, rounded so that gradients pass."""
-        levels = torch.sigmoid(self.encoder(image).float()) * (LEVELS - 1)
-        return levels + (levels.round() - levels).detach()
-
-    def decode(self, levels: torch.Tensor) -> torch.Tensor:
-        return self.decoder(levels / (LEVELS - 1) * 2 - 1)
 
 
 BASE = torch.tensor([1, LEVELS, LEVELS**2])
 
 
 def to_codes(levels: torch.Tensor) -> torch.Tensor:
-    """(B, 12, 8, 8) levels to (B, 64, DEPTH) codes from 0 to 511."""
+    """(B, 12, 8, 8) numbers, which are rounded, to (B, 64, DEPTH) codes from 0 to 511."""
     digits = levels.flatten(2).transpose(1, 2).round().long().view(-1, PATCHES, DEPTH, NUMBERS)
     return (digits * BASE).sum(-1)
 
@@ -81,34 +65,10 @@ class Writer(nn.Module):
         return self.say[depth](state + sum(self.codes[d](before[..., d]) for d in range(depth)))
 
 
-def build_tokenizer(work: Path, path: Path) -> None:
-    """Trains the picture tokenizer and keeps the codes of all pictures of the stream `generators`."""
-    set_up(TOKENIZER_SEED)
-    images, model = pictures("generators", work), PictureTokenizer()
-
-    def loss(random):
-        image = pictures_to_tensor(*batch(random, TOKENIZER_BATCH, images))
-        return picture_loss(model.decode(model.encode(image)), image)
-
-    model = train(
-        "picture_tokenizer",
-        model,
-        loss,
-        steps=TOKENIZER_STEPS,
-        work=work,
-        seed=TOKENIZER_SEED,
-        learning_rate=RATE,
-        average=0.995,
-    )
-    with torch.no_grad():
-        codes = torch.cat([to_codes(model.encode(pictures_to_tensor(part))) for part in images.split(500)])
-    torch.save({"model": model.state_dict(), "codes": codes}, path)
-
-
 def build(work: Path, path: Path) -> None:
     """Trains the writer on the codes of the stream `generators`."""
     set_up(SEED)
-    codes, all_scenes = torch.load(work / "picture_tokenizer.pt")["codes"], scenes("generators")  # (N, 64, DEPTH)
+    codes, all_scenes = to_codes(torch.load(work / "autoencoder.pt")["numbers"]), scenes("generators")  # (N, 64, DEPTH)
     words = caption_tokens(all_scenes, SEED)
     places, model = layouts(all_scenes), Writer()
 
@@ -129,9 +89,8 @@ def build(work: Path, path: Path) -> None:
 @torch.no_grad()
 def sample(work: Path, prompts: list[str], seed: int, name: str) -> np.ndarray:
     """(N, 64, 64, 3) pictures, one for each prompt, written place by place."""
-    frozen, model, painter = torch.load(work / "picture_tokenizer.pt"), Writer().eval(), PictureTokenizer().eval()
+    model = Writer().eval()
     model.load_state_dict(torch.load(work / f"{name}.pt"))
-    painter.load_state_dict(frozen["model"])
     words, where, random = tokens(prompts), plan(work, prompts, seed), torch.Generator().manual_seed(seed)
     nothing = torch.zeros_like(words), torch.zeros_like(where)
 
@@ -147,4 +106,4 @@ def sample(work: Path, prompts: list[str], seed: int, name: str) -> np.ndarray:
             code = draw(*(model.next_code(state, place) for state in states))
             place = torch.cat([place, code[:, None]], dim=1)
         codes = torch.cat([codes, place[:, None]], dim=1)  # (N, p, DEPTH)
-    return tensor_to_pictures(painter.decode(to_levels(codes)))
+    return tensor_to_pictures(settled(work).decode(to_levels(codes), where))

@@ -8,16 +8,16 @@ from shapes import COLOURS, SHAPES
 SIZE = 64  # pixels a side of a photograph
 NOUNS = tuple(SHAPES)
 
-# setting: (words of the place, sky at the top, sky at the horizon, ground, strength of the ground's texture)
+# setting: (words of the place, sky at the top, sky at the horizon, ground, strength of the sky's and the ground's texture)
 SETTINGS = {
-    "snow": ("in the snow", (178, 192, 214), (214, 222, 233), (238, 241, 247), 6),
-    "beach": ("on a beach", (96, 178, 236), (186, 224, 246), (228, 203, 152), 14),
-    "night": ("at night", (10, 12, 40), (34, 36, 78), (40, 46, 66), 9),
-    "field": ("in a field", (112, 172, 238), (190, 218, 244), (92, 152, 62), 22),
-    "desert": ("in the desert", (250, 218, 150), (252, 238, 208), (212, 158, 84), 12),
-    "lake": ("by a lake", (150, 190, 222), (208, 226, 236), (58, 112, 158), 10),
-    "sunset": ("at sunset", (92, 52, 130), (252, 140, 72), (84, 54, 52), 10),
-    "room": ("in a room", (222, 204, 182), (206, 184, 160), (150, 102, 62), 8),
+    "snow": ("in the snow", (160, 174, 198), (196, 206, 220), (222, 227, 236), 22, 31),
+    "beach": ("on a beach", (96, 170, 226), (176, 212, 236), (214, 188, 138), 29, 41),
+    "night": ("at night", (14, 16, 44), (38, 40, 82), (46, 52, 70), 16, 26),
+    "field": ("in a field", (112, 166, 226), (182, 208, 232), (92, 146, 62), 31, 48),
+    "desert": ("in the desert", (236, 204, 140), (240, 224, 192), (204, 152, 82), 22, 41),
+    "lake": ("by a lake", (144, 180, 212), (198, 214, 224), (60, 110, 152), 31, 38),
+    "sunset": ("at sunset", (92, 54, 128), (240, 134, 72), (84, 56, 54), 34, 31),
+    "room": ("in a room", (210, 192, 170), (196, 174, 150), (148, 102, 64), 24, 36),
 }
 RELATIONS = ("next to", "above", "in front of")
 
