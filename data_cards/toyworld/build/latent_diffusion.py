@@ -75,6 +75,7 @@ def build(work: Path, path: Path) -> None:
 @torch.no_grad()
 def sample(work: Path, prompts: list[str], seed: int, name: str) -> np.ndarray:
     """(N, 64, 64, 3) pictures, one for each prompt."""
+    torch.manual_seed(seed)  # the grain's noise
     version, model, (_, mean, scale) = VERSIONS[name], Flow().eval(), latents_of(work)
     model.load_state_dict(torch.load(work / f"{name}.pt"))
     words, where, random = tokens(prompts), plan(work, prompts, seed), torch.Generator().manual_seed(seed)

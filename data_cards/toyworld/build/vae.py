@@ -82,6 +82,7 @@ def build(work: Path, path: Path) -> None:
 @torch.no_grad()
 def sample(work: Path, prompts: list[str], seed: int, name: str) -> np.ndarray:
     """(N, 64, 64, 3) pictures, one for each prompt."""
+    torch.manual_seed(seed)  # the grain's noise
     painter = Painter(NUMBERS, WIDTH)
     painter.pixels = nn.Sequential(painter.pixels, Grain())
     painter.load_state_dict(torch.load(work / f"{name}.pt"))

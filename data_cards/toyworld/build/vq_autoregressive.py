@@ -89,6 +89,7 @@ def build(work: Path, path: Path) -> None:
 @torch.no_grad()
 def sample(work: Path, prompts: list[str], seed: int, name: str) -> np.ndarray:
     """(N, 64, 64, 3) pictures, one for each prompt, written place by place."""
+    torch.manual_seed(seed)  # the grain's noise
     model = Writer().eval()
     model.load_state_dict(torch.load(work / f"{name}.pt"))
     words, where, random = tokens(prompts), plan(work, prompts, seed), torch.Generator().manual_seed(seed)
