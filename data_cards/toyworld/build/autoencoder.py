@@ -111,11 +111,11 @@ def build_decoder(work: Path, path: Path) -> None:
         image, where, numbers = batch(random, DECODER_BATCH, images, places, frozen["numbers"])
         image, model.decoder = pictures_to_tensor(image), painter
         fake = model.decode(shaken(numbers, random), where)
-        return fake, image, where, eyes(fake, image, where)
+        return fake, image, where
 
     options = {"work": work, "seed": DECODER_SEED, "rate": DECODER_RATE}
-    painter = rounds("decoder", model.decoder, paint, DECODER_ROUNDS, **options)
-    grain = learned("decoder", lambda random: paint(painter, random)[:2], work=work, seed=DECODER_SEED)
+    painter = rounds("decoder", model.decoder, paint, eyes, DECODER_ROUNDS, **options)
+    grain = learned("decoder", painter, paint, work=work, seed=DECODER_SEED)
     model.decoder = nn.Sequential(painter, grain)
     torch.save(model.state_dict(), path)
 

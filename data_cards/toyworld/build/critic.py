@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from eyes import Eyes
 from layout import LayoutEmbedding
 from torch import nn
 from torch.nn.functional import softplus
@@ -60,11 +61,20 @@ def quarrel(critic: Critic, fake, image, where, random: torch.Generator) -> tupl
 
 
 def rounds(
-    name: str, painter: nn.Module, paint: Callable, plan: list[tuple[int, float]], *, work: Path, seed: int, rate: float
+    name: str,
+    painter: nn.Module,
+    paint: Callable,
+    eyes: Eyes,
+    plan: list[tuple[int, float]],
+    *,
+    work: Path,
+    seed: int,
+    rate: float,
 ) -> nn.Module:
     """Trains a painter against a critic, one round after the other, and returns it.
 
-    `paint(painter, random)` paints a batch: the paintings, the photographs, their layouts, and how far apart they lie.
+    `paint(painter, random)` paints a batch: the paintings, the photographs, and their layouts; `eyes` see how far apart
+    they lie.
     `plan` has the steps of each round and its weight: how hard the critic pushes the pixels of a painting, where
     closeness pulls them with a force of one. A round has a cycle of the learning rate of its own; the critic goes on, so
     that it is strong where its word counts more.
@@ -74,9 +84,9 @@ def rounds(
     for number, (steps, weight) in enumerate(plan):
 
         def loss(random, both=both, weight=weight):
-            fake, image, where, distance = paint(both[0], random)
+            fake, image, where = paint(both[0], random)
             loss_critic, loss_painter = quarrel(both[1], fake, image, where, random)
-            pull, push = (torch.autograd.grad(value, fake)[0] for value in (distance, loss_painter))
+            pull, push = (torch.autograd.grad(value, fake)[0] for value in (eyes(fake, image, where), loss_painter))
             force = pull + push * weight * pull.norm() / push.norm().clamp(min=1e-9)
             return loss_critic + (fake * force).sum()
 

@@ -35,13 +35,13 @@ def build(work: Path, path: Path) -> None:
     def paint(painter, random, size=DUEL_BATCH):
         image, text, where = batch(random, size, images, words, places)
         image, fake = pictures_to_tensor(image), painter(torch.randn(size, NUMBERS, generator=random), text, where)
-        return fake, image, where, eyes(fake, image, where)
+        return fake, image, where
 
     options = {"steps": STEPS, "seed": SEED, "learning_rate": RATE, "average": 0.99, "betas": (0.9, 0.98)}
     blocks = painter.body.blocks
-    painter = train("gan", painter, lambda r: paint(painter, r, BATCH)[-1], work=work, blocks=blocks, **options)
-    painter = rounds("gan", painter, paint, ROUNDS, work=work, seed=SEED, rate=DUEL_RATE)
-    grain = learned("gan", lambda random: paint(painter, random)[:2], work=work, seed=SEED)
+    painter = train("gan", painter, lambda r: eyes(*paint(painter, r, BATCH)), work=work, blocks=blocks, **options)
+    painter = rounds("gan", painter, paint, eyes, ROUNDS, work=work, seed=SEED, rate=DUEL_RATE)
+    grain = learned("gan", painter, paint, work=work, seed=SEED)
     painter.pixels = nn.Sequential(painter.pixels, grain)
     torch.save(painter.state_dict(), path)
 

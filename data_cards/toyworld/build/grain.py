@@ -62,10 +62,10 @@ def strengths(image: torch.Tensor) -> torch.Tensor:
     return (waves @ band[:, 1:] / band[:, 1:].sum(dim=0) + QUIET).log()
 
 
-def learned(name: str, paint: Callable, *, work: Path, seed: int) -> Grain:
+def learned(name: str, painter: nn.Module, paint: Callable, *, work: Path, seed: int) -> Grain:
     """The grain of a painter that stands still.
 
-    `paint(random)` paints a batch: the paintings, and the photographs of the same layouts.
+    `paint(painter, random)` paints a batch: the paintings, the photographs, and their layouts.
     """
 
     torch.manual_seed(seed)  # whatever was trained or skipped before
@@ -73,7 +73,7 @@ def learned(name: str, paint: Callable, *, work: Path, seed: int) -> Grain:
 
     def loss(random):
         with torch.no_grad():
-            fake, image = paint(random)
+            fake, image, _ = paint(painter, random)
         return (strengths(grain(fake)) - strengths(image)).abs().mean()
 
     options = {"steps": STEPS, "seed": seed, "learning_rate": RATE, "average": 0.99, "betas": (0.9, 0.98)}

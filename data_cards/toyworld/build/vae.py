@@ -71,10 +71,10 @@ def build(work: Path, path: Path) -> None:
         with torch.no_grad():
             numbers = sampled(*model.read(image, text), random)
         fake = painter(numbers, text, where)
-        return fake, image, where, eyes(fake, image, where)
+        return fake, image, where
 
-    painter = rounds("vae", model.painter, paint, ROUNDS, work=work, seed=SEED, rate=DUEL_RATE)
-    grain = learned("vae", lambda random: paint(painter, random)[:2], work=work, seed=SEED)
+    painter = rounds("vae", model.painter, paint, eyes, ROUNDS, work=work, seed=SEED, rate=DUEL_RATE)
+    grain = learned("vae", painter, paint, work=work, seed=SEED)
     painter.pixels = nn.Sequential(painter.pixels, grain)
     torch.save(painter.state_dict(), path)
 
