@@ -29,15 +29,17 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 from tqdm.auto import tqdm
 
-from itemkit.arms import cosine_misalignment, feature_matrix, object_misalignment
+from itemkit.arms import ARMS, MISSING_BOX, cosine_misalignment, feature_matrix, object_misalignment
 from itemkit.captions import Captioner
+from itemkit.data.choices import check_names
 from itemkit.data.files import whole
 from itemkit.data.hub import fetch
 from itemkit.data.images import UnreadableImage, aligned, decode_image, encoded_bytes, image_id, upright_rgb
 from itemkit.embed import ClipEncoder
-from itemkit.evaluation.calibration import at_temperature, conformal_threshold
+from itemkit.evaluation.calibration import at_temperature, conformal_threshold, tolerance_limit
 from itemkit.head import MLPHead, predict
 from itemkit.locate import ObjectLocator
+from itemkit.misalign import DISTANCES, FUSIONS, POOLS
 from itemkit.network import DTYPES, check_device, network_digest, spacy_folder
 from itemkit.pipeline import BOX, describe, embed, locate, name_objects
 
@@ -60,6 +62,7 @@ KINDS = {  # of what detector.json holds
     "novelty_limit": (int, float, type(None)),
     "facts": (dict,),
 }
+CHOICES = {"arm": ARMS, "distance": DISTANCES, "pool": POOLS, "fuse": FUSIONS, "missing_box": MISSING_BOX}
 
 
 class DetectorError(ValueError):
@@ -99,13 +102,13 @@ class Novelty:
 
     @classmethod
     def fit(cls, features: np.ndarray, source: np.ndarray, held_out: np.ndarray, share: float = 0.05) -> "Novelty":
-        """Learn what is known, and set the limit so that a share of pictures like these lies beyond it.
+        """Learn what is known, and set the limit so that at most a share of pictures like these lies beyond it.
 
         Args:
             features: (N, D) features of the arm "global" of training pictures.
             source: (N,) where each comes from; a source of a single picture is not known.
             held_out: (M, D) of pictures that are not among them.
-            share: of the held-out pictures that may be called unlike the others.
+            share: of new pictures like the held-out ones that may be called unlike, as tolerance_limit has it.
         """
         from sklearn.covariance import LedoitWolf
 
@@ -113,7 +116,7 @@ class Novelty:
         fits = [LedoitWolf().fit(features[source == name]) for name in names[counts > 1]]
         means, precisions = np.stack([fit.location_ for fit in fits]), np.stack([fit.precision_ for fit in fits])
         known = cls(means.astype(np.float32), precisions.astype(np.float32), math.inf)  # as they are saved
-        return replace(known, limit=float(np.quantile(known.distance(held_out), 1 - share)))
+        return replace(known, limit=tolerance_limit(known.distance(held_out), share))
 
     def distance(self, features: np.ndarray) -> np.ndarray:
         """Return the distance of N pictures to the nearest source, (N,), of their features (N, D) of the arm "global"."""
@@ -185,7 +188,7 @@ class Detector:
             for place, picture in enumerate(some):
                 try:
                     upright = _read_picture(picture)
-                    files[place], sizes[place] = self.prepared(upright), upright.size
+                    files[place], sizes[place] = self._encoded(upright), upright.size
                 except UnreadableImage as error:
                     lost[place] = Verdict("undecided", math.nan, f"It cannot be read: {error}.")
             judged = dict(zip(files, self.judge(list(files.values()), false_positive_rate), strict=True))
@@ -201,7 +204,9 @@ class Detector:
             UnreadableImage: it cannot be read; the message is the reason.
             TypeError: it is no path, PIL image or array of bytes.
         """
-        upright = _read_picture(picture)
+        return self._encoded(_read_picture(picture))
+
+    def _encoded(self, upright: Image.Image) -> bytes:
         if self.aligned_side:
             return aligned(upright, self.aligned_side)
         file = BytesIO()
@@ -392,7 +397,7 @@ class Detector:
         }
         try:
             head = MLPHead.from_pretrained(folder)
-            arrays = load_file(folder / "novelty.safetensors") if saved["novelty_limit"] is not None else None
+            novelty = None if saved["novelty_limit"] is None else _read_novelty(folder, saved["novelty_limit"])
         except Exception as error:  # each library has its own for a file that is not there, cut short, or another one's
             raise DetectorError(
                 f"the weights in {folder} are missing or damaged ({error}); get the detector anew"
@@ -406,7 +411,7 @@ class Detector:
             temperature=saved["temperature"],
             real_scores=np.array(saved["real_scores"]),
             tested_scores={name: np.array(scores) for name, scores in saved["tested_scores"].items()},
-            novelty=Novelty(arrays["means"], arrays["precisions"], saved["novelty_limit"]) if arrays else None,
+            novelty=novelty,
             usual=saved["usual_misalignment"],
             facts=saved["facts"],
         )
@@ -427,8 +432,11 @@ class Detector:
         saved = {"name": str(name), "network": self._identity(role), "settings": settings}
         if Path(name).is_dir():
             if copied:
-                shutil.copytree(name, folder / "networks" / role, dirs_exist_ok=True)
-                name = folder / "networks" / role
+                target = folder / "networks" / role
+                if not (target.is_dir() and target.samefile(name)):
+                    shutil.rmtree(target, ignore_errors=True)  # no file of an earlier one may stay among the new
+                    shutil.copytree(name, target)
+                name = target
             place = Path(os.path.relpath(name, folder)).as_posix()
             saved["name"] = place if place.startswith(".") else f"./{place}"  # a hub id has no dot in front
         return saved
@@ -500,14 +508,33 @@ def _read(folder: Path) -> dict:
             lists = {f"tested_scores of {name}": scores for name, scores in saved["tested_scores"].items()}
             lists["real_scores"] = saved["real_scores"]
             _check_kinds(lists, dict.fromkeys(lists, (list,)))
-            for name, numbers in (lists | {"temperature": [saved["temperature"]]}).items():
+            lists |= {name: [saved[name]] for name in ("temperature", "novelty_limit") if saved[name] is not None}
+            for name, numbers in lists.items():
                 if odd := [one for one in numbers if type(one) not in (int, float) or not math.isfinite(one)]:
                     raise ValueError(f"{name} holds {odd[0]!r}")  # by NaN as threshold, every picture would be real
+            if saved["temperature"] <= 0:
+                raise ValueError(f"temperature is {saved['temperature']!r}")
+            if saved["aligned_side"] is not None and saved["aligned_side"] < 1:
+                raise ValueError(f"aligned_side is {saved['aligned_side']!r}")
+            if saved["choices"].keys() != CHOICES.keys():
+                raise ValueError(f"choices are {saved['choices']!r}; expected {', '.join(CHOICES)}")
+            for name, allowed in CHOICES.items():
+                check_names(name, [saved["choices"][name]], allowed)
     except (ValueError, TypeError, KeyError) as error:
         raise DetectorError(f"{path} is damaged ({type(error).__name__}: {error}); get the detector anew") from None
     if form != FORMAT:
         raise DetectorError(f"{path} has format {form!r}, this version of itemkit {FORMAT}; make the detector anew")
     return saved
+
+
+def _read_novelty(folder: Path, limit: float) -> Novelty:
+    arrays = load_file(folder / "novelty.safetensors")
+    means, precisions = arrays["means"], arrays["precisions"]
+    if means.ndim != 2 or precisions.shape != (*means.shape, means.shape[-1]):
+        raise ValueError(f"novelty.safetensors has means {means.shape} and precisions {precisions.shape}")
+    if not (np.isfinite(means).all() and np.isfinite(precisions).all()):
+        raise ValueError("novelty.safetensors is not finite")  # nothing would be unlike what is known
+    return Novelty(means, precisions, limit)
 
 
 def _check_kinds(saved: dict, kinds: dict[str, tuple[type, ...]]) -> None:
@@ -520,7 +547,8 @@ def _check_settings(role: str, settings: dict) -> None:
     kinds = {} if role == "nouns" else get_type_hints(ROLES[role])
     for name, value in settings.items():
         kind = kinds[name]
-        if not isinstance(value, int | float if kind is float else kind) or (kind is int and value < 1):
+        finite = kind is not float or (isinstance(value, int | float) and math.isfinite(value))
+        if not isinstance(value, int | float if kind is float else kind) or not finite or (kind is int and value < 1):
             raise TypeError(f"{name} of {role} is {value!r}")
     if settings.get("dtype", DTYPES[0]) not in DTYPES:
         raise ValueError(f"dtype of {role} is {settings['dtype']!r}")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import make_picture
-from test_field import folder_card, png
+from test_field import folder_card, long_card, png, rows
 
 from itemkit.data.images import image_id
 from itemkit.detector import Detector, Verdict
@@ -128,6 +128,25 @@ def test_a_card_is_checked_with_its_pictures(tmp_path, capsys):
         "pictures to test on; 20 are needed: add pictures",
     ):
         assert lacking in out
+
+
+def test_a_card_with_an_empty_cell_is_checked(tmp_path, capsys):
+    card = long_card(tmp_path / "mine", rows(png(0), None))
+    assert main(["card", str(card)]) == 1
+    assert re.search(r"to mend: 1 pictures cannot be read: [0-9a-f]{16} of sdxl \(no bytes\)", capsys.readouterr().out)
+
+
+def test_a_name_says_nothing_to_a_terminal_and_stops_nothing(stand_in, folder, capsys):
+    names = [folder / os.fsdecode(b"bad\xff.png"), folder / "a\x1b[31m\nreal.png"]
+    for name in names:
+        make_picture(1).save(name)
+    assert main(["detect", *map(str, names)]) == 0
+    out = capsys.readouterr().out
+    assert r"bad\udcff.png" in out and r"a\x1b[31m\nreal.png" in out and "\x1b" not in out
+    assert main(["detect", "--json", *map(str, names)]) == 0
+    out = capsys.readouterr().out
+    out.encode()
+    assert [json.loads(line)["name"] for line in out.splitlines()] == [str(name) for name in names]
 
 
 def test_a_card_is_told_of_copies_and_of_both_labels_once(tmp_path, capsys):

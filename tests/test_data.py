@@ -14,10 +14,11 @@ import pytest
 import yaml
 from conftest import CARD, encode, make_picture
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from scipy.fft import dctn
 
 from itemkit.data.cards import DATA_CARDS
-from itemkit.data.images import UnreadableImage, encoded_bytes
+from itemkit.data.images import UnreadableImage, aligned_bytes, encoded_bytes
 from itemkit.data.labels import split_of
 from itemkit.data.load import decode_image, image_id, inspect_images, load_images, read_card
 
@@ -428,6 +429,14 @@ def test_jpeg_tables_are_summed_up():
     assert table["quantization"].tolist() == [9193 / 128, 3688 / 64, 1, 1, 0, 0]
     assert table["subsampling"].tolist() == ["4:2:0", "other", "4:4:4", "4:2:2", "", ""]
     assert table["progressive"].tolist() == [False, False, True, False, False, False]
+
+
+@pytest.mark.parametrize("format", ["JPEG", "GIF", "PNG"])
+def test_a_comment_is_not_written_into_the_aligned_file(format):
+    picture, said = make_picture(0, 30, 20), PngInfo()
+    said.add_text("comment", "A long prompt. " * 5000)  # longer than a comment of a JPEG file may be
+    options = {"pnginfo": said} if format == "PNG" else {"comment": b"made by a tool"}
+    assert aligned_bytes(encode(picture, format, **options), 16) == aligned_bytes(encode(picture, format), 16)
 
 
 def test_pixel_hash_names_pixels_and_not_files():

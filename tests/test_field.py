@@ -1,6 +1,7 @@
 """What other people's data look like: the right result, or one sentence that names the file, the line and the remedy."""
 
 import io
+import json
 import os
 import shutil
 import struct
@@ -684,6 +685,33 @@ def test_a_missing_file_keeps_its_row_and_the_others_go_on(tmp_path):
     assert "nope.png" in inspected.reason[1] and inspected.image_id.is_unique
 
 
+@pytest.mark.parametrize("extra", ["", "  streamed: true\n"])
+def test_a_link_to_what_is_gone_keeps_its_row_and_one_that_nobody_names_is_none(tmp_path, extra):
+    card = tmp_path / "a"
+    card.mkdir()
+    (card / "0.png").write_bytes(png(0))
+    for name in ("1.png", "old.png"):
+        (card / name).symlink_to("gone.png")
+    inspected = inspect_images(load_images(read_card(long_card(card, rows("0.png", "1.png"), extra=extra)), limit=9))
+    assert inspected.status.tolist() == ["ok", "unreadable"]
+
+
+def test_an_empty_cell_of_a_stream_is_a_picture_without_bytes(tmp_path):
+    card = long_card(tmp_path / "a", rows(png(0), None), extra="  streamed: true\n")
+    assert inspect_images(load_images(read_card(card), limit=9)).reason.tolist() == ["", "no bytes"]
+
+
+@pytest.mark.parametrize("extra", ["", "  streamed: true\n"])
+def test_a_hidden_file_that_a_table_names_is_refused(tmp_path, extra):
+    card = tmp_path / ".a"
+    (card / ".img").mkdir(parents=True)
+    (card / ".img" / "0.png").write_bytes(png(0))
+    (card / "1.png").write_bytes(png(1))
+    assert len(load_images(read_card(long_card(card, rows("1.png", "1.png"), extra=extra)), limit=9)) == 2
+    with pytest.raises(ValueError, match="names '.img/0.png', which is hidden, and so not looked at for changes"):
+        load_images(read_card(long_card(card, rows("1.png", ".img/0.png"), extra=extra)), limit=9)
+
+
 def test_addresses_are_no_paths(tmp_path):
     card = long_card(tmp_path / "a", rows("https://example.org/0.png", "https://example.org/1.png"))
     with pytest.raises(
@@ -839,3 +867,9 @@ def test_a_folder_may_be_called_2022(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert load_images(read_card(card))["generator"][:] == ["real", "2022"]
+
+
+def test_what_a_card_says_of_a_generator_can_be_noted_as_json(tmp_path):
+    card = folder_card(tmp_path / "a", {}, "[{name: sdxl, year: 2022-08-22, steps: {1: 30}}]")
+    said = read_card(card).generators["sdxl"]
+    assert said["year"] == "2022-08-22" and json.loads(json.dumps(said)) == said

@@ -1,5 +1,6 @@
 """Read and check a data card: what code knows of a data set stands there and nowhere else."""
 
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,7 +147,8 @@ def read_card(path: str | Path) -> Card:
     check_names("entry of columns", block.get("columns", ()), columns)
     check_names("entry of splits", block.get("splits", ()), SPLITS)
     unknown = {"family": UNKNOWN, "year": UNKNOWN}
-    generators = [one | {"name": str(one["name"])} for one in block["generators"]]  # YAML takes 2022 for a number
+    # as a run's record has them, which is JSON; YAML takes 2022 for a number, and 2022-08-22 for a date
+    generators = [json.loads(json.dumps(one, default=str)) | {"name": str(one["name"])} for one in block["generators"]]
     block["generators"] = {one["name"]: unknown | {"value": one["name"]} | one for one in generators}
     block |= {name: None for name in ("pictures", "gigabytes") if block.get(name) == UNKNOWN}
     license = front.get("license_name", "other") if front["license"] == "other" else front["license"]

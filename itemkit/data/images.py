@@ -88,7 +88,9 @@ def encoded_bytes(image: dict) -> bytes:
 def decode_image(
     encoded: bytes, background: tuple[int, int, int] = (255, 255, 255), pixel_limit: int = PIXEL_LIMIT
 ) -> Image.Image:
-    """Return the picture as 8-bit RGB, upright, its first frame if it is animated. Colour profiles are ignored.
+    """Return the picture as 8-bit RGB, upright, its first frame if it is animated: pixels only.
+
+    What else a file says (its turn, colour profile, comments) is left behind, so that it is not followed or written again.
 
     Args:
         encoded: the file's bytes.
@@ -100,7 +102,7 @@ def decode_image(
         UnreadableImage: no image, a truncated or broken one, too many pixels, one side more than LONGEST times the other,
             or pixels without a defined white.
     """
-    return _decoded(_open(encoded, pixel_limit), background)
+    return _bare(_decoded(_open(encoded, pixel_limit), background))
 
 
 def upright_rgb(image: Image.Image, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
@@ -110,7 +112,8 @@ def upright_rgb(image: Image.Image, pixel_limit: int = PIXEL_LIMIT) -> Image.Ima
         UnreadableImage: as decode_image.
     """
     _check_size(image, pixel_limit)
-    return _decoded(image, (255, 255, 255))
+    upright = _decoded(image, (255, 255, 255))
+    return _bare(upright.copy() if upright is image else upright)  # a caller's own keeps what it knows
 
 
 def aligned_bytes(encoded: bytes, side: int) -> bytes:
@@ -316,6 +319,11 @@ def _decoded(image: Image.Image, background: tuple[int, int, int]) -> Image.Imag
         raise
     except Exception as error:  # decoders raise what they like on broken files, and no file may stop a run
         raise UnreadableImage(f"{image.format}: {str(error) or type(error).__name__}") from error
+
+
+def _bare(image: Image.Image) -> Image.Image:
+    image.info = {}  # a copy has it, too: a comment would be written, and the turn of a turned picture taken again
+    return image
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -144,7 +144,15 @@ def kept(images: datasets.Dataset) -> datasets.Dataset:
 def _sizes_and_times(card: Card) -> str:
     """What changes when a file of a local data set does; one of the hub is pinned."""
     files = data_files(card.folder) if card.is_local else []
-    return repr([(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files])
+    return repr([(str(file), *_size_and_time(file)) for file in files])
+
+
+def _size_and_time(file: Path) -> tuple[int, int]:
+    try:
+        found = file.stat()
+    except OSError:  # a link to what is gone: whoever reads it will say so
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
 def _stream(card: Card, sources: tuple[str, ...], limit: int, version: int, files: str) -> Iterator[dict]:

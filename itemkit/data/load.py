@@ -25,7 +25,7 @@ __all__ = [
     "read_card",
 ]
 TRACKS = ("aligned", "raw")  # every picture made a JPEG file of one size and quality, and as distributed
-ALIGNMENT = 1  # raise it when aligned_bytes changes its result: the library cannot see that and would keep the old one
+ALIGNMENT = 2  # raise it when aligned_bytes changes its result: the library cannot see that and would keep the old one
 
 
 def pin(card: Card, cache: str | Path) -> Card:

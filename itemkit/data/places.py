@@ -15,6 +15,7 @@ from huggingface_hub import hf_hub_download, metadata_load
 from huggingface_hub.errors import EntryNotFoundError
 
 from itemkit.data.cards import Card
+from itemkit.data.files import is_hidden
 from itemkit.data.hub import explained
 
 ARCHIVES = ("zip", "tar", "gzip", "bz2", "xz", "zstd")  # protocols of fsspec that only unpack what another one reads
@@ -130,18 +131,24 @@ def place(path: str, allowed: list[str], card: str) -> str:
     Links that lie in these folders are followed, for people link their pictures.
 
     Raises:
-        ValueError: it is elsewhere, or an address.
+        ValueError: it is elsewhere, an address, or hidden.
     """
     if "://" in path:
         raise ValueError(
             f"card {card}: the column of images holds addresses such as {path}; download them, and give paths"
         )
-    whole = os.path.normpath(os.path.join(allowed[0], path))
+    whole, roots = os.path.normpath(os.path.join(allowed[0], path)), [os.path.join(folder, "") for folder in allowed]
     real = os.path.realpath(whole) if os.path.isabs(path) and "\0" not in path else whole  # written through a link
-    if not any(one.startswith(os.path.join(folder, "")) for one in (whole, real) for folder in allowed):
+    inside = [one[len(root) :] for one in (whole, real) for root in roots if one.startswith(root)]
+    if not inside:
         raise ValueError(
             f"card {card}: the column of images names {path!r}, which is not below {allowed[0]}; move or link it into that "
             "folder, and name it as seen from there"
+        )
+    if any(map(is_hidden, inside[0].split(os.sep))):
+        raise ValueError(
+            f"card {card}: the column of images names {path!r}, which is hidden, and so not looked at for changes; call it "
+            "otherwise, in the folder and in the table"
         )
     return whole
 

@@ -164,14 +164,14 @@ def _encoded(cell: dict | bytes | str | None, card: Card) -> dict:
     if isinstance(cell, str):
         cell = {"bytes": None, "path": cell}
     if not isinstance(cell, dict):
-        return {"bytes": cell, "path": None}
+        return {"bytes": cell or b"", "path": None}  # an empty cell is kept as a picture without bytes
     if cell["bytes"] is None and cell["path"]:
         try:
             with fsspec.open(place_in_stream(cell["path"], card)) as file:
                 return {"bytes": file.read(), "path": None}
         except FileNotFoundError:  # as where nothing is streamed, the row stays, with what is said of its file
             return {"bytes": None, "path": cell["path"]}
-    return {"bytes": cell["bytes"], "path": None}
+    return {"bytes": cell["bytes"] or b"", "path": None}
 
 
 def _split(row: dict, card: Card, part: str | None, content: str, told: dict[int, str]) -> str:

@@ -82,6 +82,25 @@ def conformal_threshold(real_score: np.ndarray, false_positive_rate: float) -> f
     return float(np.sort(real_score)[place - 1]) if place <= len(real_score) else math.inf
 
 
+def tolerance_limit(values: np.ndarray, share: float, certainty: float = 0.9) -> float:
+    """The value beyond which at most a share of all values of the same kind lies, with a certainty (Wilks 1941).
+
+    conformal_threshold keeps its share on average over what the given values might have been; this one keeps it in most
+    single cases, and so lies a little further out.
+
+    Args:
+        values: (N,), at least one.
+        share, certainty: in (0, 1).
+
+    Returns:
+        One of the values; the largest where N is too small for the certainty (below 45 for a share of 0.05).
+    """
+    from scipy.stats import binom
+
+    place = int(binom.ppf(certainty, len(values), 1 - share)) + 1  # counted from 1
+    return float(np.sort(values)[min(place, len(values)) - 1])
+
+
 def at_temperature(score: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
     """The score whose logit is divided by the temperature: (N,) in [0, 1], in the same order as before.
 

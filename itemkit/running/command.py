@@ -87,9 +87,9 @@ def detect(options: argparse.Namespace) -> int:
     for verdict in tqdm(verdicts, total=len(files), desc="detect", unit="picture", leave=False, disable=None):
         lost += math.isnan(verdict.score)
         if options.json:
-            line = json.dumps(_plain(asdict(verdict)), ensure_ascii=False)
+            line = json.dumps(_plain(asdict(verdict)), ensure_ascii=not verdict.name.isprintable())
         else:
-            line = f"{verdict.answer:9}  {verdict.score:5.2f}  {verdict.name}\n                  {verdict.reason}"
+            line = f"{verdict.answer:9}  {verdict.score:5.2f}  {_printable(verdict.name)}\n                  {verdict.reason}"
         with tqdm.external_write_mode(sys.stdout):
             print(line, flush=True)
     measured = detector.measured(options.false_positive_rate)
@@ -113,6 +113,11 @@ def _pictures(paths: list[str]) -> Iterator[str | Path]:
             yield from files
         else:
             raise ValueError(f"folder {path} holds no files; give a folder of pictures")
+
+
+def _printable(name: str) -> str:
+    """A file's name on one line of a terminal, which is told nothing by it."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in name)
 
 
 def _plain(value):
@@ -158,7 +163,7 @@ def card(options: argparse.Namespace) -> int:
     broken = images[images["status"] != "ok"]
     faults = [str(warning.message) for warning in told if warning.category is UserWarning]
     if len(broken):
-        paths = [row["path"] for row in loaded.select(broken.index[:SHOWN])["image"]]
+        paths = [(cell or {}).get("path") for cell in loaded.select(broken.index[:SHOWN])["image"]]
         named = [
             f"{path or f'{row.image_id} of {row.generator}'} ({row.reason})"
             for path, row in zip(paths, broken[:SHOWN].itertuples(), strict=True)
@@ -253,7 +258,7 @@ def _hub() -> Iterator[tuple[bool, str, str]]:
     try:
         get_session().head(constants.ENDPOINT, timeout=5)
         yield True, "the Hugging Face Hub answers", ""
-    except (HTTPError, OSError) as error:
+    except (HTTPError, OSError, ValueError) as error:  # ValueError: no address
         yield True, f"the Hugging Face Hub does not answer ({error}); toyworld needs none, other profiles do", ""
 
 

@@ -16,7 +16,7 @@ from itemkit.pipeline import inspect, perturbed
 from itemkit.protocol import turns
 from itemkit.running.run import ROOT, all_values, in_notebooks, plan
 
-ENDINGS = {"JPEG": "jpg", "TIFF": "tif"}  # of other formats their own name
+ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}  # of other formats their own name
 FACTS = ["image_id", "track", "split", "generator", "label"]
 
 
