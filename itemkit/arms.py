@@ -2,7 +2,7 @@
 
 Those made of vectors are defined in misalign.features, the others here. All arms read the same tables, give their
 features to the same head and train it on the same rows, so that a difference between two of them is one of what they see.
-Only `linear` sees what `image` does, and has another head: none of a hidden layer.
+The exception is `linear`: it sees what `image` sees, and its head has no hidden layer.
 """
 
 from collections.abc import Sequence
@@ -43,8 +43,8 @@ def feature_matrix(
             object that is not in `boxes` counts as not found, so that a filtered table shows what a higher threshold
             does.
         arm: one of ARMS: those of misalign.features; "linear", which is "image", for a head without a hidden layer;
-            "shuffled", which is "item" with the words of other images; "metadata", the columns METADATA, which need no look
-            at a pixel; and "texture", the columns TEXTURE, which need no look at what is shown.
+            "shuffled", which is "item" with the words of other images; "metadata", the columns METADATA: sizes and counts,
+            and no vector; and "texture", the columns TEXTURE, which need no look at what is shown.
         distance, pool, fuse: as misalign.features has them.
         missing_box: a noun without a box is dropped ("drop") or compared with the whole image ("whole image").
         files: what inspect_images returned; only the arms "metadata" and "texture" need it.

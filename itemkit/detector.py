@@ -162,7 +162,7 @@ class Detector:
         """Say of one picture, or of each of many, whether it is real or generated, and why.
 
         Args:
-            pictures: a path, a PIL image or an array of bytes, (height, width, 3) or (height, width); or many of them.
+            pictures: a path, a PIL image or an array of bytes, (height, width), or (height, width, 3 or 4); or many of them.
                 Addresses are never fetched.
             false_positive_rate: share of real pictures, of the kind it was trained on, that may be called generated.
 
@@ -288,8 +288,8 @@ class Detector:
         (answer,) = self.answers([row.score], [not doubts], rate)
         reason = {
             "undecided": f"No verdict: {', and '.join(doubts)}.",
-            "generated": f"Its score is above {limit:.2f}; of real pictures {100 * rate:g} % should be.",
-            "real": f"Its score is at most {limit:.2f}; of real pictures {100 - 100 * rate:g} % should be.",
+            "generated": f"Its score is above {limit:.2f}; of real pictures at most {100 * rate:g} % should be.",
+            "real": f"Its score is at most {limit:.2f}; of real pictures at least {100 - 100 * rate:g} % should be.",
         }[answer]
         objects = {phrase: {"phrase": phrase, "box": None, "misalignment": math.nan} for phrase in row.phrases}
         if found is not None:

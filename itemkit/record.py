@@ -1,7 +1,7 @@
 """The record of a run: what it is made of, and all of it that a notebook needs, opened in one line.
 
-    run = Run(results, "06_robustness", globals())  # in the first cell of a notebook
-    run.close()                                     # in its last
+    run = Run(results, "06_robustness", globals())  # in a notebook, below its parameters
+    run.close()                                     # in its last cell
 
 Notebooks 00 to 03 decide what a run is made of: pictures, words, boxes and vectors, features. Each notes its values and
 what it made in `record.json`. Other values than these are refused where a notebook opens its run; pictures and networks
@@ -262,7 +262,7 @@ class Run:
 
     @cached_property
     def locator(self) -> ObjectLocator:
-        """The detector of 02_misalignment."""
+        """The object detector of 02_misalignment."""
         network = self._network("locator", "02_misalignment")
         return ObjectLocator(*network, threshold=self.values["box_threshold"], **self._settings)
 
@@ -550,7 +550,7 @@ class Run:
         """
         if lacking := set(MAKES.get(self.step, ())) - self._written:
             raise RecordError(
-                f"{self.step} has not written {_listed(sorted(lacking))} since its first cell; run all cells"
+                f"{self.step} has not written {_listed(sorted(lacking))} since it was opened; run all cells"
             )
         made = {*self._written, *MAKES.get(self.step, ())}
         for kind in ("tables", "figures"):

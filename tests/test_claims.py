@@ -24,7 +24,7 @@ def test_the_verdict_says_what_is_beaten_and_what_is_not_and_explains_each_arm()
         "alike (the track aligned). It beats image, the picture alone (0.550, at worst 0.410; difference +0.325, 95 % "
         "interval +0.300 to +0.350; better in 90% of 30 pairs); it cannot be told from shuffled, the same with the words of "
         "another picture (0.620, at worst 0.530; difference +0.005, 95 % interval -0.010 to +0.020; better in 90% of 30 "
-        "pairs). It loses to metadata (sizes, lengths and counts, and not a pixel)."
+        "pairs). It loses to metadata (sizes, lengths and counts, and no vector)."
     )
 
 
@@ -203,3 +203,8 @@ def test_heads_of_no_tested_generator_have_no_diagonal():
 def test_an_ablation_that_changes_nothing_is_said_to():
     choices = pd.DataFrame({"choice": ["pool"], "value": ["mean"], "mean": [0.8], "difference": [0.0]})
     assert claims.ablations(choices).startswith("No change to the default changes")
+
+
+def test_only_a_run_on_toyworld_is_said_to_be_of_drawings():
+    assert claims.limits("../data_cards/toyworld").startswith("Toyworld is drawn")
+    assert claims.limits("../data_cards/defactify") == claims.limits("") == claims.LIMITS

@@ -266,7 +266,7 @@ def test_a_cell_left_out_is_told_when_the_notebook_ends(results, values):
     run = start(results, "01_captions", values | {"phrase": "modified noun"})
     run.write("captions.parquet", run.read("captions.parquet"))
     with pytest.raises(
-        RecordError, match="01_captions has not written shuffled.parquet since its first cell; run all cells"
+        RecordError, match="01_captions has not written shuffled.parquet since it was opened; run all cells"
     ):
         run.close()
 

@@ -64,6 +64,8 @@ def test_choices_are_those_of_the_modules_that_own_them():
         ("tracks: [alined]", "unknown tracks: 'alined'; expected one of aligned, raw"),
         ("tracks: raw", "tracks is 'raw'; expected a list"),
         ("arms: [items]", "unknown arms: 'items'"),
+        ("robustness_arms: [texture, item]", "unknown robustness_arms: 'texture'"),
+        ("robustness_arms: [shuffled]", "unknown robustness_arms: 'shuffled'"),
         ("arms: [image]", "arms lacks item, which is what all others are compared with; add it"),
         ("metric: expected_calibration_error", "unknown metric 'expected_calibration_error'"),
         ("perturbations: [jpg]", "unknown perturbations: 'jpg'"),

@@ -7,7 +7,7 @@ from PIL import Image, ImageFilter
 
 from itemkit.data.choices import check_names
 
-# The strengths that papers of the field test, weakest first; any other strength in range is as good.
+# The strengths that papers of the field test, weakest first for pictures of more than 224 pixels; any other is as good.
 PERTURBATIONS = {
     "jpeg": (95, 90, 75, 65, 50, 30),  # quality, 1 to 100
     "blur": (1, 2, 3, 4),  # standard deviation of a Gaussian, pixels
@@ -19,7 +19,7 @@ PERTURBATIONS = {
 
 
 def steps(names: list[str] | None = None) -> list[tuple[str, float]]:
-    """Return each of the named perturbations, or of all, with each of its strengths, weakest first.
+    """Return each of the named perturbations, or of all, with each of its strengths, in the order of PERTURBATIONS.
 
     Raises:
         ValueError: an unknown name; the message lists those that are known.

@@ -1,5 +1,7 @@
 """What the tables and figures of the notebooks claim, composed from their numbers: one sentence or two for each."""
 
+from pathlib import Path
+
 import pandas as pd
 from scipy.stats import binomtest
 
@@ -34,19 +36,25 @@ SEES = {  # each arm in a few words, where it first stands
     "local": "the fit of objects and their words",
     "item": "the method",
     "shuffled": "the same with the words of another picture",
-    "metadata": "sizes, lengths and counts, and not a pixel",
+    "metadata": "sizes, lengths and counts, and no vector",
     "texture": "bytes, high frequencies and variance, and no meaning",
 }
 TRACKS = {"aligned": "files made alike (the track aligned)", "raw": "files as distributed (the track raw)"}
 METHOD = (
-    "ITEM asks whether the words fit the picture: a frozen captioner describes it, a frozen detector finds the objects that the "
+    "ITEM asks whether the words fit the picture: a frozen captioner describes it, a frozen object detector finds the objects that the "
     "caption names, frozen CLIP measures how far picture and caption (global) and each object and its word (local) lie apart, and "
     "a small network, trained on real pictures and those of one generator, decides."
 )
-LIMITS = (
+LIMITS = "A number holds for pictures like those of its card. No number says how a detector fares on generators of next year."
+OF_TOYWORLD = (
     "Toyworld is drawn, not photographed, and its networks are tiny: its numbers say that the method and this code do what "
-    "they claim, and nothing of photographs. No number says how a detector fares on generators of next year."
+    "they claim, and nothing of photographs."
 )
+
+
+def limits(card: str) -> str:
+    """What the numbers of a run do not say, of the card that it names."""
+    return f"{OF_TOYWORLD} {LIMITS}" if Path(card).name == "toyworld" else LIMITS
 
 
 def pictures(files: pd.DataFrame, counts: pd.DataFrame) -> str:

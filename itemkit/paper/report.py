@@ -40,8 +40,9 @@ img {{ max-width: 100% }} table {{ border-collapse: collapse; font-size: .85rem 
 
 def save_table(
     frame: pd.DataFrame, folder: str | Path, name: str, caption: str = "", float_format: str = ".3f"
-) -> None:
-    """Write a table as csv (exact, to be read by programs), md (for the page) and tex (booktabs, for the paper).
+) -> "Shown":
+    """Write a table as csv (exact, to be read by programs), md (for the page) and tex (booktabs, for the paper);
+    return what a notebook shows of it.
 
     Args:
         frame: flat columns; an index is written where it has a name.
@@ -71,8 +72,9 @@ def save_table(
     return Shown(f"{caption}\n\n{markdown}")
 
 
-def save_figure(figure: Figure, folder: str | Path, name: str, data: pd.DataFrame, caption: str = "") -> None:
-    """Write a figure as pdf (for the paper) and png (for the page), and the numbers it shows as csv.
+def save_figure(figure: Figure, folder: str | Path, name: str, data: pd.DataFrame, caption: str = "") -> "Shown":
+    """Write a figure as pdf (for the paper) and png (for the page), and the numbers it shows as csv;
+    return what a notebook shows of it.
 
     Args:
         figure: drawn under itemkit.paper.plots.style.

@@ -20,7 +20,7 @@ DETECTOR = Path(__file__).resolve().parents[2] / "results" / "reference" / "dete
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its status: 0, 1 if something was wrong with what was given, 2 if nothing could be done."""
+    """Run one command and return its status: 0, 1 if something was wrong with what was given, 2 if nothing could be done, 130 if stopped."""
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
@@ -271,7 +271,7 @@ def _cores() -> Iterator[tuple[bool, str, str]]:
 
 def _space() -> Iterator[tuple[bool, str, str]]:
     free = shutil.disk_usage(Path.cwd()).free / 1e9
-    yield free > 5, f"{free:.0f} GB free here", "an environment takes 5 GB, the networks for photographs 3 GB more"
+    yield free > 5, f"{free:.0f} GB free here", "an environment takes 7 GB, the networks for photographs 3 GB more"
 
 
 def _own() -> Iterator[tuple[bool, str, str]]:

@@ -5,7 +5,7 @@ from itemkit.data.choices import check_names
 from itemkit.data.perturb import PERTURBATIONS
 from itemkit.evaluation.metrics import METRICS, MINIMUM_ROWS
 from itemkit.evaluation.others import check_tables
-from itemkit.misalign import DISTANCES, FUSIONS, POOLS
+from itemkit.misalign import DISTANCES, FUSIONS, POOLS, VECTOR_ARMS
 
 DTYPES = ("float32", "bfloat16", "float16")
 TEXTS = ("results", "cache", "card", "captioner", "nouns", "locator", "encoder", "device")
@@ -24,7 +24,10 @@ CHOICES = {
 LISTS = {  # of what is known
     "tracks": ("aligned", "raw"),
     "arms": ARMS,
-    "robustness_arms": ARMS,
+    "robustness_arms": (
+        *VECTOR_ARMS,
+        "linear",
+    ),  # of a perturbed picture there are no words of another one, and no file
     "perturbations": tuple(PERTURBATIONS),
 }
 NAMES = ("generators", "train_on")  # lists of what the card names
