@@ -175,20 +175,24 @@ def true_captions(pictures: pd.DataFrame, known: pd.DataFrame, nouns: str | Path
     return words.assign(phrases=words["caption"].map(phrases))[columns]
 
 
-def true_boxes(pictures: pd.DataFrame, known: pd.DataFrame, nouns: str | Path, cache: str | Path) -> pd.DataFrame:
+def true_boxes(
+    pictures: pd.DataFrame, known: pd.DataFrame, nouns: str | Path, cache: str | Path, distributed: pd.DataFrame
+) -> pd.DataFrame:
     """Return where the things of pictures truly are, in the form of locate.
 
     Args:
-        pictures, nouns, cache: as for true_captions; and width and height.
+        pictures, nouns, cache: as for true_captions; and track, width and height.
         known: generator, content_id, true_objects and true_boxes of each picture.
+        distributed: width and height of the files as distributed, which the boxes are of.
 
     Returns:
-        As locate, with a score of 1; no rows where the card names no boxes, or where the pictures are not all of one size,
-        so that alignment may have moved what the boxes hold.
+        As locate, with a score of 1; no rows where the card names no boxes, or where pictures were made alike and are not
+        known to have had this very size before: alignment may have moved what the boxes hold.
     """
     columns = ["image_id", "phrase", *BOX, "score"]
-    same = len(pictures[["width", "height"]].drop_duplicates()) == 1
-    if "true_boxes" not in known or "true_caption" not in known or not same:
+    sizes = pd.concat([pictures, distributed])[["width", "height"]].drop_duplicates()
+    stayed = pictures["track"].eq("raw").all() or (len(distributed) > 0 and len(sizes) == 1)
+    if "true_boxes" not in known or "true_caption" not in known or not stayed:
         return pd.DataFrame(columns=columns)
     things = known.explode(["true_objects", "true_boxes"]).dropna(subset="true_boxes")
     distinct = things["true_objects"].drop_duplicates()

@@ -110,13 +110,20 @@ def manual_changes(results: str | Path) -> list[str]:
 
 def without_data(results: str | Path) -> dict[str, str]:
     """Say which notebooks have nothing to show of the pictures that 00_data counted, and why; empty if all have."""
-    facts = read_record(results)["steps"].get("00_data", {}).get("facts", {})
-    few, untested, generators = (facts.get(name, {}) for name in ("too_few", "too_few_to_test", "generators"))
+    steps = read_record(results)["steps"]
+    facts = steps.get("00_data", {}).get("facts", {})
+    names = ("too_few", "too_few_to_test", "too_few_to_validate", "generators")
+    few, untested, unvalidated, generators = (facts.get(name, {}) for name in names)
     trained = [one for one in generators if one not in few]
+
+    def unseen(lacking: dict[str, str], heads: list[str]) -> bool:
+        return any(one != other for one in heads for other in generators if other not in lacking)
+
+    heads = [one for one in steps.get("03_train", {}).get("values", {}).get("train_on") or trained if one in trained]
     if not trained:
         reason, first = "; ".join(few.values()), "03_train"
-    elif any(one != other for one in trained for other in generators if other not in untested):
-        return {}
+    elif unseen(untested, heads):  # 05_ablations tests no row, and trains heads of its own
+        return {} if unseen(unvalidated, trained) else {"05_ablations": "; ".join(unvalidated.values())}
     else:
         alone = f"{generators[0]} is the only generator, so that none is left that a head has not seen"
         reason, first = alone if len(generators) == 1 else "; ".join(untested.values()), "04_cross_generator"
@@ -167,7 +174,7 @@ class Run:
         self.steps = read_record(results)["steps"]
         before = list(MAKES) if step is None else [one for one in MAKES if one < step]
         if step == STEPS[-1]:  # the report shows what there is
-            before = [one for one in STEPS if one in self.steps and one != step]
+            before = [one for one in STEPS[:-1] if one in self.steps and one not in without_data(results)]
         self._check(before)
         if reason := without_data(results).get(step):
             raise RecordError(f"{step} has nothing to show: {reason}")
@@ -346,6 +353,22 @@ class Run:
         from itemkit.head import MLPHead  # loads torch
 
         return MLPHead.from_pretrained(self.head_folder(arm, train_on, seed, track))
+
+    def heads(self, arms: Sequence[str], seeds: Sequence[int]) -> dict[tuple[str, str, int], object]:
+        """Return the heads of 03_train of the headline track, by arm, train_on and seed.
+
+        Raises:
+            RecordError: 03_train has trained no head of an arm, or none of these seeds.
+        """
+        trained = self.read("heads.csv")
+        trained = trained[trained["arm"].isin(arms) & trained["seed"].isin(seeds) & (trained["track"] == self.track)]
+        if lacking := [arm for arm in arms if arm not in set(trained["arm"])]:
+            raise RecordError(
+                f"03_train has trained no head of {_listed(lacking)} with seed {' or '.join(map(str, seeds))}; name others, or "
+                f"run it again with these, {ELSEWHERE}"
+            )
+        names = trained[["arm", "train_on", "seed"]].itertuples(index=False, name=None)
+        return {name: self.head(*name) for name in names}
 
     def head_folder(self, arm: str, train_on: str, seed: int, track: str | None = None) -> Path:
         """Return where a head of 03_train is kept; of the headline track unless another is named."""
@@ -601,6 +624,9 @@ class Run:
     def _begin(self, before: list[str], own: dict) -> None:
         """Note that the notebook was opened, in place of an earlier note."""
         self._opened, self._written = time.monotonic(), set()
+        for kind in ("tables", "figures"):  # what it made before, and may not make again, is none of this run
+            for path in (self.folder / kind).glob(f"{self.step[:2]}_*"):
+                path.unlink()
         status = git("status", "--porcelain")
         self._note = {
             "started": _now(),

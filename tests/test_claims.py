@@ -29,10 +29,15 @@ def test_the_verdict_says_what_is_beaten_and_what_is_not_and_explains_each_arm()
 
 
 @pytest.mark.parametrize("given", [against(), against(image=(np.nan, np.nan)), against(metadata=(0.1, 0.2))])
-def test_without_the_controls_nothing_is_claimed(given):
-    assert claims.verdict(TABLE, given, "ROC AUC", "raw").startswith(
-        "Without a second generator, or without item and image"
+def test_without_the_controls_item_is_told_and_nothing_is_claimed(given):
+    said = claims.verdict(TABLE, given, "ROC AUC", "raw")
+    assert said.startswith("On generators not trained on, item, the method, reaches a mean ROC AUC of 0.880")
+    assert said.endswith(
+        "Whether the words add to the picture alone cannot be said, since the arm image has no number."
     )
+    assert ("It beats metadata" in said) == ("metadata" in set(given.control))
+    untested = TABLE.assign(mean=np.nan, minimum=np.nan)
+    assert claims.verdict(untested, given, "ROC AUC", "raw").startswith("Without a second generator that has pictures")
 
 
 def test_with_image_alone_there_is_no_third_sentence():
@@ -61,7 +66,9 @@ def test_the_sign_counts_intervals_beyond_chance_and_says_whose_fault_it_is():
         "(as SARE says) for 1; local" in said
         and "worse than real ones (as ITEM says) for 1 of 2 generators and better (as SARE says) for 0." in said
     )
-    assert "from 0.500 to 0.550 (global) and from 0.700 to 0.750 (local)" in said
+    assert "from 0.500 to 0.550 (global, 2 generators) and from 0.700 to 0.750 (local, 2 generators)" in said
+    half = signs[(signs.words != "true") | (signs.generator == "gan")]  # the truth of vae is not known
+    assert "from 0.600 to 0.650 (global, 1 generators) and from 0.900 to 0.950 (local" in claims.sign(half, "aligned")
     assert "cannot be told from wrong pictures" in claims.sign(signs[signs.words != "true"], "aligned")
 
 
@@ -107,6 +114,8 @@ def test_robustness_names_what_breaks():
     assert "the captioner is what breaks" in claims.robustness(
         table.assign(item_captions_frozen=[0.9, 0.85]), 30, "raw"
     )
+    steady = table.assign(item=[0.60, 0.62], item_captions_frozen=[0.60, 0.62])
+    assert "0.000 on average: nothing breaks." in claims.robustness(steady, 30, "raw")
 
 
 def test_ablations_and_anatomy_name_best_worst_and_what_is_left():
@@ -127,6 +136,10 @@ def test_ablations_and_anatomy_name_best_worst_and_what_is_left():
     assert claims.anatomy(carries).startswith(
         "Without words, local keeps 90% of what it has above chance (0.860 of 0.900)"
     )
+    chance = carries.assign(mean=carries["mean"].mask(carries.value == "local", 0.52))
+    assert claims.anatomy(chance).startswith("Without words, local has no clear lead to keep (0.860 of 0.520)")
+    for claim, table in ((claims.ablations, choices), (claims.anatomy, carries)):
+        assert claim(table.assign(mean=np.nan, difference=np.nan)).startswith("Too few validation pictures")
 
 
 def test_mistakes_are_shares_of_each_class():
@@ -159,6 +172,25 @@ def test_what_silence_buys_and_what_the_detector_of_a_run_says():
     assert "4.0% of 50 pass it (95 % interval 1.1% to 13.5%)" in told  # Wilson's, by hand
     assert "calls 60% to 80% of a generator's pictures generated, and 10% to 30% undecided" in told
     assert "no real ones" in claims.detector(answers.drop(index="real"), 0)
+    answers.loc["vae"] = np.nan  # too few of its pictures
+    assert "calls 60% to 60% of a generator's pictures" in claims.detector(answers, 50)
+    answers.loc["gan"] = answers.loc["real"] = np.nan
+    assert claims.detector(answers, 9).endswith("there are too few to say how many do.")
+
+
+def test_what_is_not_known_is_not_written_as_a_number():
+    table = pd.DataFrame({"minimum": [0.7, np.nan]}, index=["item", "npr"])
+    assert claims.worst(table, "raw").endswith("Worst of all: item 0.70.")
+    wide = pd.DataFrame({"difference": [-0.03, -0.01]}, index=["item", "image"])
+    assert claims.tracks(wide, "ROC AUC", ["aligned", "raw"]).endswith("image loses least by raw files: -0.010.")
+    sides = {"seen_before": [np.nan], "seen_after": [np.nan], "unseen_before": [0.2], "unseen_after": [0.1]}
+    errors = pd.DataFrame(sides, index=["item"])
+    assert "Mean over arms: 0.200 to 0.100 on others." in claims.calibration(errors, "raw")
+    assert "error 0.200 before and 0.100 after scaling on the others:" in claims.reliability(errors)
+    assert "too few pictures to say" in claims.calibration(errors * np.nan, "raw")
+    rows = pd.DataFrame({"generator": ["real", "gan"], "label": [0, 1], "score": [0.2, 0.9]})
+    assert claims.chosen(rows, 2).startswith("One content by every source,")
+    assert claims.chosen(rows, 3).startswith("One content by 2 of 3 sources,")
 
 
 def test_true_words_of_real_pictures_alone_compare_nothing():
@@ -192,7 +224,8 @@ def test_generators_without_a_number_are_not_counted_by_the_sign():
 )
 def test_a_format_tells_by_its_share(generated, tells):
     files = pd.DataFrame({"format": ["JPEG"] * 10 + generated, "label": [0] * 10 + [1] * 10, "status": "ok"})
-    assert tells in claims.files(files)
+    assert tells in claims.files(files.assign(track="raw"))
+    assert claims.files(files.assign(track="aligned")).endswith("(the track raw) tell was not looked at.")
 
 
 def test_heads_of_no_tested_generator_have_no_diagonal():

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from itemkit.arms import feature_matrix
 from itemkit.data.images import decode_image
 from itemkit.detector import Detector, DetectorError, Novelty
-from itemkit.evaluation.abstention import of_all_heads, selective_risk, shares
+from itemkit.evaluation.abstention import answer_shares, of_all_heads, selective_risk, shares
 from itemkit.evaluation.calibration import at_temperature, conformal_threshold, tolerance_limit
 from itemkit.head import MLPHead, predict
 from itemkit.misalign import DISTANCES
@@ -431,6 +431,19 @@ def test_heads_that_answer_seldom_count_by_what_they_answer():
     assert table.index.tolist() == ["new", "all"] and table.loc["new"].equals(table.loc["all"])
     table = table.loc["all"]
     assert (table.generated_coverage, table.generated_error, table.generated_error_answered) == (0.5, 0.75, 0.5)
+    few = risk.assign(generator="few", generated_pictures=19, generated_wrong=19)  # of both heads together 38
+    table = of_all_heads(pd.concat([risk, few]))
+    assert np.isnan(table.generated_error["few"]) and table.generated_error["all"] == table.generated_error["new"]
+
+
+def test_the_answers_of_a_detector_are_shares_of_enough_pictures():
+    judged = pd.DataFrame({"generator": ["real"] * 20 + ["gan"] * 20 + ["vae"] * 19, "answer": "real"})
+    judged["above_threshold"] = judged["generator"] != "real"
+    judged.loc[20:24, "answer"] = "undecided"
+    table = answer_shares(judged, ["real", "gan", "vae", "dit"])
+    assert list(table) == ["called_real", "called_generated", "undecided", "above_threshold"]
+    assert table.loc["real"].tolist() == [1, 0, 0, 0] and table.loc["gan"].tolist() == [0.75, 0, 0.25, 1]
+    assert table.loc[["vae", "dit"]].isna().all(axis=None)
 
 
 def test_a_picture_is_upright_whether_its_file_is_given_or_opened(parts, tmp_path):

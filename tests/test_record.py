@@ -443,6 +443,12 @@ def test_too_few_pictures_to_test_on_leave_nothing_to_say_of_unseen_generators(r
     assert without_data(results) == dict.fromkeys(STEPS[4:8], "smooth has 9 pictures to test on; noisy has 3")
     told(results, values, generators=["smooth", "noisy"], too_few={}, too_few_to_test={"noisy": "noisy has 3"})
     assert without_data(results) == {}  # smooth is left, unseen by the heads of noisy
+    values = values | {"train_on": ["smooth"]}
+    told(results, values, generators=["smooth", "noisy"], too_few={}, too_few_to_validate={"noisy": "noisy has 3"})
+    assert without_data(results) == {}  # smooth is left, unseen by the heads of noisy
+    facts = {"too_few": {"noisy": "few"}, "too_few_to_validate": {"noisy": "noisy has 3"}}
+    told(results, values, generators=["smooth", "noisy"], **facts)
+    assert without_data(results) == {"05_ablations": "noisy has 3"}  # which tests no row
     told(
         results,
         values,
@@ -451,3 +457,44 @@ def test_too_few_pictures_to_test_on_leave_nothing_to_say_of_unseen_generators(r
         too_few_to_test={"noisy": "noisy has 3"},
     )
     assert set(without_data(results)) == set(STEPS[4:8])
+
+
+def test_heads_of_one_generator_are_of_use_where_another_one_is_tested(results, values):
+    start(results, "03_train", values, train_on=["smooth"])
+    told(results, values, generators=["smooth", "noisy"], too_few={}, too_few_to_test={"noisy": "noisy has 3"})
+    assert set(without_data(results)) == set(STEPS[4:8])  # noisy would be the one that is tested
+    told(results, values, generators=["smooth", "noisy"], too_few={}, too_few_to_test={"smooth": "smooth has 3"})
+    assert without_data(results) == {}
+
+
+def test_the_report_of_one_generator_asks_for_no_notebook_that_has_nothing_to_show(results, values):
+    run = start(results, "04_cross_generator", values)
+    run.close()
+    run = start(results, "00_data", values)
+    run.write("images.parquet", inspect_images(run.images))
+    run.tell("generators", ["smooth"])
+    run.close()
+    make(results, values, "01_captions", "02_misalignment", "03_train")
+    assert "08_report" in start(results, "08_report", values).steps
+
+
+def test_what_a_notebook_made_before_is_gone_once_it_is_opened_again(results, values):
+    for kind in ("tables", "figures"):
+        (results / kind).mkdir(exist_ok=True)
+        for name in ("02_truth.csv", "03_validation.csv"):
+            (results / kind / name).write_text("of an earlier card")
+    run = start(results, "02_misalignment", values)
+    for kind in ("tables", "figures"):
+        assert [path.name for path in (results / kind).iterdir()] == ["03_validation.csv"]
+    assert run.step == "02_misalignment"
+
+
+def test_heads_that_were_not_trained_are_asked_for_by_name(results):
+    pd.DataFrame({"track": "aligned", "arm": ["item"], "train_on": "smooth", "seed": 0}).to_csv(results / "heads.csv")
+    run = Run(results)
+    for arms, seeds, told in (
+        (["item", "image"], [0], "image with seed 0"),
+        (["item"], [7, 8], "item with seed 7 or 8"),
+    ):
+        with pytest.raises(RecordError, match=f"03_train has trained no head of {told}; name others, or run it again"):
+            run.heads(arms, seeds)

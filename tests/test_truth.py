@@ -4,7 +4,7 @@ import pytest
 
 from itemkit.data.load import load_images, read_card
 from itemkit.evaluation.truth import correctness, intersection_over_union, share_of
-from itemkit.pipeline import true_captions
+from itemkit.pipeline import true_boxes, true_captions
 
 
 def test_shares_by_hand():
@@ -53,6 +53,22 @@ def test_pictures_whose_truth_is_not_known_are_left_out(tiny_spacy, tmp_path):
     assert table["nouns_named"].tolist() == [1, 0] and table["named_nouns_true"].tolist() == [1, 0]
     alone = correctness(pictures, captions, truths[:1], nothing, nothing)
     assert list(alone.index) == ["real", "gan"] and np.isnan(alone["nouns_named"]["gan"])
+
+
+def test_true_boxes_are_those_of_the_pictures_that_are_looked_at(tiny_spacy, tmp_path):
+    """Boxes are of the files as distributed; of pictures made alike they are known where nothing was cut or resized."""
+    known = pd.DataFrame({"generator": "real", "content_id": ["1", "2"], "true_caption": "a dog"})
+    known = known.assign(true_objects=[["dog"], ["dog"]], true_boxes=[[[1, 2, 3, 4]], [[5, 6, 7, 8]]])
+    raw = pd.DataFrame({"image_id": list("ab"), "generator": "real", "content_id": ["1", "2"], "track": "raw"})
+    raw = raw.assign(width=[60, 32], height=[40, 32])
+    alike = raw.assign(image_id=list("cd"), track="aligned", width=32, height=32)
+    square = raw.assign(width=32, height=32)
+
+    def found(pictures, distributed):
+        return true_boxes(pictures, known, tiny_spacy, tmp_path, distributed)["image_id"].tolist()
+
+    assert found(raw, raw) == ["a", "b"] and found(alike, square) == ["c", "d"]
+    assert found(alike, raw) == found(alike, raw.head(0)) == found(alike, square.assign(width=64, height=64)) == []
 
 
 def test_a_card_without_truth_has_none(tiny_card):

@@ -117,3 +117,13 @@ def test_a_profile_is_checked_before_it_is_run(tmp_path):
     profile.write_bytes("card: caf\u00e9\n".encode("latin-1"))
     with pytest.raises(RunError, match="mine.yaml is not UTF-8"):
         plan("mine", tmp_path)
+    profile.write_text("arms: [item]\n")
+    with pytest.raises(
+        RunError, match="mine.yaml: robustness_arms holds 'image', which is none of arms: add it there, or"
+    ):
+        plan("mine", tmp_path)
+    profile.write_text("seeds: [7]\n")
+    with pytest.raises(
+        RunError, match=r"mine.yaml: robustness_seeds \[0, 1, 2\] are none of seeds \[7\]; name some of them"
+    ):
+        plan("mine", tmp_path)

@@ -71,6 +71,27 @@ def shares(counts: pd.DataFrame) -> pd.DataFrame:
 
 
 def of_all_heads(risk: pd.DataFrame) -> pd.DataFrame:
-    """Return the shares of all heads together: a row for each generator, and `all`."""
+    """Return the shares of all heads together: a row for each generator, and `all`; without those of too few pictures."""
+    risk = risk.copy()
+    for label in CLASSES:  # thirty heads make no more of five pictures
+        risk.loc[risk[f"{label}_pictures"] < MINIMUM_ROWS, [f"{label}_{count}" for count in COUNTS]] = 0
     counts = risk.drop(columns=["train_on", "seed"]).groupby("generator", sort=False).sum()
     return shares(pd.concat([counts, counts.sum().rename("all").to_frame().T]).rename_axis("generator"))
+
+
+def answer_shares(judged: pd.DataFrame, sources: list[str]) -> pd.DataFrame:
+    """Return how often a detector gives each answer, a row for each source.
+
+    Args:
+        judged: generator, answer ("real", "generated" or "undecided") and above_threshold of each picture.
+        sources: "real" and generators, in the order of the rows.
+
+    Returns:
+        called_real, called_generated, undecided, and above_threshold, whatever the answer: shares of the pictures of a
+        source; NaN where these are fewer than MINIMUM_ROWS.
+    """
+    names = {"real": "called_real", "generated": "called_generated", "undecided": "undecided"}
+    table = pd.crosstab(judged["generator"], judged["answer"], normalize="index")
+    table = table.reindex(columns=list(names), fill_value=0.0).rename(columns=names)
+    table = table.join(judged.groupby("generator")["above_threshold"].mean())
+    return table[judged["generator"].value_counts().reindex(table.index) >= MINIMUM_ROWS].reindex(sources)

@@ -71,6 +71,8 @@ def pictures(files: pd.DataFrame, counts: pd.DataFrame) -> str:
 
 def files(files: pd.DataFrame) -> str:
     """Of 00_files: whether the format alone tells real from generated."""
+    if files["track"].eq("aligned").all():
+        return "These files were made alike by itemkit; what the formats of the files as distributed (the track raw) tell was not looked at."
     readable = files[files["status"] == "ok"]
     shares = [readable["format"][readable["label"] == label].value_counts(normalize=True) for label in (0, 1)]
     real, generated = (" and ".join(sorted(own.index)) for own in shares)
@@ -175,12 +177,13 @@ def sign(signs: pd.DataFrame, track: str) -> str:
         f"{len(own)} generators and better (as SARE says) for {sum(own.high < 0.5)}"
         for level, own in usual.groupby("level")
     ]
-    means = rows.groupby(["level", "words"], sort=False)["value"].mean()
+    words = rows.pivot(index=["level", "generator"], columns="words", values="value")
+    words = words.reindex(columns=["of the captioner", "true"]).dropna().groupby("level")  # like with like
     cause = "The card does not name true captions of both, so wrong words cannot be told from wrong pictures."
-    if {("global", "true"), ("local", "true")} <= set(means.index):
+    if {"global", "local"} <= set(words.groups):
         changes = [
-            f"from {means[level, 'of the captioner']:.3f} to {means[level, 'true']:.3f} ({level})"
-            for level in ("global", "local")
+            f"from {own['of the captioner'].mean():.3f} to {own['true'].mean():.3f} ({level}, {len(own)} generators)"
+            for level, own in words
         ]
         cause = (
             f"With true words instead of the captioner's, the mean ROC AUC changes {' and '.join(changes)}: where it "
@@ -239,7 +242,7 @@ def unseen(title: str, track: str, seeds: int) -> str:
 
 def worst(table: pd.DataFrame, track: str) -> str:
     """Of the figure 04_unseen: the worst pair of each arm."""
-    told = ", ".join(f"{arm} {value:.2f}" for arm, value in table["minimum"].items())
+    told = ", ".join(f"{arm} {value:.2f}" for arm, value in table["minimum"].dropna().items())
     return f"Each point is a generator that the head never saw ({track} files). Worst of all: {told}."
 
 
@@ -252,7 +255,8 @@ def tracks(wide: pd.DataFrame, title: str, tracks: list[str]) -> str:
     if "difference" not in wide or wide["difference"].isna().all():
         return claim
     most = wide["difference"].idxmax()
-    return f"{claim} {most} gains most from {tracks[1]} files: {wide.difference[most]:+.3f}."
+    gains = "gains most from" if wide["difference"][most] > 0 else "loses least by"
+    return f"{claim} {most} {gains} {tracks[1]} files: {wide.difference[most]:+.3f}."
 
 
 def verdict(table: pd.DataFrame, against: pd.DataFrame, title: str, track: str) -> str:
@@ -263,8 +267,8 @@ def verdict(table: pd.DataFrame, against: pd.DataFrame, title: str, track: str) 
         against: a row for each control on one track: control, item_minus_control, low, high, better_share, pairs.
     """
     known = against.dropna(subset="item_minus_control").set_index("control")
-    if "image" not in known.index:
-        return "Without a second generator, or without item and image, nothing can be said of unseen generators."
+    if pd.isna(table["mean"]["item"]):
+        return "Without a second generator that has pictures to test on, nothing can be said of unseen generators."
     verbs = {
         name: "beats" if low > 0 else "loses to" if high < 0 else "cannot be told from"
         for name, low, high in known[["low", "high"]].itertuples(name=None)
@@ -282,7 +286,9 @@ def verdict(table: pd.DataFrame, against: pd.DataFrame, title: str, track: str) 
         f"on generators not trained on, item, {SEES['item']}, reaches a mean {title} of {table['mean']['item']:.3f}, at worst "
         f"{table.minimum['item']:.3f}, on {TRACKS.get(track, track)}"
     )
-    sentences = [reaches, "; ".join(details), *([f"it {_listed(others)}"] if others else [])]
+    sentences = [reaches, *(["; ".join(details)] if details else []), *([f"it {_listed(others)}"] if others else [])]
+    if "image" not in known.index:
+        sentences.append(f"whether the words add to {SEES['image']} cannot be said, since the arm image has no number")
     return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
 
 
@@ -304,10 +310,14 @@ def decisions(table: pd.DataFrame, track: str) -> str:
 def calibration(table: pd.DataFrame, track: str) -> str:
     """Of 04_calibration: what a temperature mends on the generator trained on, and on others."""
     mean = table.mean()
+    told = [
+        f"{mean[f'{seen}_before']:.3f} to {mean[f'{seen}_after']:.3f} on {where}"
+        for seen, where in (("seen", "the generator trained on"), ("unseen", "others"))
+        if not pd.isna(mean[f"{seen}_before"])
+    ]
     return (
         f"Expected calibration error (15 bins) before and after temperature scaling, test rows, {track} files. Mean over "
-        f"arms: {mean.seen_before:.3f} to {mean.seen_after:.3f} on the generator trained on, {mean.unseen_before:.3f} to "
-        f"{mean.unseen_after:.3f} on others."
+        f"arms: {', '.join(told) or 'too few pictures to say'}."
     )
 
 
@@ -329,31 +339,42 @@ def detector(answers: pd.DataFrame, real: int) -> str:
     """Of 04_detector: the false positive rate that was asked for and the one that was measured."""
     if not real:
         return "The detector of this run, on test pictures; it has no real ones to measure false positives on."
-    share, others = answers["above_threshold"]["real"], answers.drop(index="real")
-    low, high = binomtest(round(share * real), real).proportion_ci(method="wilson")
-    found, silent = others["called_generated"], others["undecided"]
-    return (
-        "One head of item, trained on all generators that have pictures to train on, on test pictures. Its threshold is to be passed by 5 % of "
-        f"real pictures, and {share:.1%} of {real} pass it (95 % interval {low:.1%} to {high:.1%}). It calls "
-        f"{found.min():.0%} to {found.max():.0%} of a generator's pictures generated, and {silent.min():.0%} to "
-        f"{silent.max():.0%} undecided."
-    )
+    share, others = answers["above_threshold"]["real"], answers.drop(index="real").dropna()
+    told = "Its threshold is to be passed by 5 % of real pictures; there are too few to say how many do."
+    if not pd.isna(share):
+        low, high = binomtest(round(share * real), real).proportion_ci(method="wilson")
+        told = (
+            f"Its threshold is to be passed by 5 % of real pictures, and {share:.1%} of {real} pass it (95 % interval {low:.1%} "
+            f"to {high:.1%})."
+        )
+    if len(others):
+        found, silent = others["called_generated"], others["undecided"]
+        told += (
+            f" It calls {found.min():.0%} to {found.max():.0%} of a generator's pictures generated, and {silent.min():.0%} to "
+            f"{silent.max():.0%} undecided."
+        )
+    return f"One head of item, trained on all generators that have pictures to train on, on test pictures. {told}"
 
 
 def reliability(table: pd.DataFrame) -> str:
     """Of 04_reliability."""
     row = table.reindex(["item"]).iloc[0]
+    told = [
+        f"{row[f'{seen}_before']:.3f} before and {row[f'{seen}_after']:.3f} after scaling on {where}"
+        for seen, where in (("seen", "the generator trained on"), ("unseen", "the others"))
+        if not pd.isna(row[f"{seen}_before"])
+    ]
     return (
         "Reliability of item, real pictures against each generator in turn. Expected calibration error "
-        f"{row.seen_before:.3f} before and {row.seen_after:.3f} after scaling on the generator trained on, "
-        f"{row.unseen_before:.3f} and {row.unseen_after:.3f} on the others: above the line a head says real too often, below "
-        "it generated."
+        f"{', '.join(told) or 'not known: too few pictures'}: above the line a head says real too often, below it generated."
     )
 
 
 def ablations(choices: pd.DataFrame) -> str:
     """Of 05_ablations: the best and the worst change to the default."""
     changed = choices[choices["difference"].abs() > 1e-9]
+    if choices["mean"].isna().all():
+        return "Too few validation pictures of generators not trained on to compare choices."
     if changed.empty:
         return "No change to the default changes the ROC AUC on validation rows of generators not trained on."
     usual = (choices["mean"] - choices["difference"]).mean()
@@ -370,10 +391,12 @@ def ablations(choices: pd.DataFrame) -> str:
 def anatomy(carries: pd.DataFrame) -> str:
     """Of 05_anatomy: what is left of the lead of item without words."""
     mean = carries.set_index("value")["mean"]
-    kept = (mean["local, no words"] - 0.5) / (mean["local"] - 0.5)
+    if mean.isna().all():
+        return "Too few validation pictures of generators not trained on to say what carries the lead."
+    lead, rest = mean["local"] - 0.5, max(mean["local, no words"] - 0.5, 0)
+    kept = f"keeps {rest / lead:.0%} of what it has above chance" if lead > 0.05 else "has no clear lead to keep"
     return (
-        f"Without words, local keeps {kept:.0%} of what it has above chance ({mean['local, no words']:.3f} of "
-        f"{mean['local']:.3f}); the fit of a crop to its noun alone, a single number, reaches "
+        f"Without words, local {kept} ({mean['local, no words']:.3f} of {mean['local']:.3f}); the fit of a crop to its noun alone, a single number, reaches "
         f"{mean['local cosine alone']:.3f}, the number of objects found {mean['count alone']:.3f}, the picture alone "
         f"{mean['image']:.3f}, item with the words of other pictures {mean['words of others']:.3f}. ROC AUC on validation "
         "rows of generators not trained on."
@@ -393,9 +416,13 @@ def robustness(table: pd.DataFrame, contents: int, track: str) -> str:
     *arms, frozen = table.columns
     first, last = arms[0], arms[-1]
     worst, back = table[last].idxmin(), (table[frozen] - table[last]).drop(index=("none", 0))
-    broken = back.mean() > 0.5 * (table[last].iloc[0] - table[last].iloc[1:].mean())
+    fall = table[last].iloc[0] - table[last].iloc[1:].mean()
     culprit = (
-        "the captioner is what breaks" if broken else "it is the detector and CLIP that break, more than the captioner"
+        "nothing breaks"
+        if fall < 0.01
+        else "the captioner is what breaks"
+        if back.mean() > 0.5 * fall
+        else "it is the detector and CLIP that break, more than the captioner"
     )
     return (
         f"{last} falls from {table[last].iloc[0]:.2f} to {table[last].min():.2f} at worst ({_step(worst)}), {first} from "
@@ -419,8 +446,8 @@ def networks(kept: pd.DataFrame) -> str:
     )
 
 
-def chosen(rows: pd.DataFrame) -> str:
-    """Of 07_chosen."""
+def chosen(rows: pd.DataFrame, sources: int) -> str:
+    """Of 07_chosen: the scores of one content, which may not be shown by all of the sources."""
     real, others = rows["score"][rows["label"] == 0].mean(), rows["score"][rows["label"] == 1]
     if pd.isna(real) or others.empty:
         return (
@@ -428,7 +455,7 @@ def chosen(rows: pd.DataFrame) -> str:
             "pictures. The number is the score of being generated; boxes and nouns have the colour of their misalignment."
         )
     return (
-        f"One content by every source, with the score of being generated: {real:.2f} for the real one, {others.min():.2f} to "
+        f"One content by {'every source' if len(rows) == sources else f'{len(rows)} of {sources} sources'}, with the score of being generated: {real:.2f} for the real one, {others.min():.2f} to "
         f"{others.max():.2f} for the others. Boxes and nouns have the colour of their misalignment; a grey noun was not found."
     )
 

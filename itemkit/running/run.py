@@ -91,6 +91,15 @@ def check(values: dict[str, object], defaults: dict[str, object], profile: str) 
             check_value(name, value)
         except ValueError as error:
             raise RunError(f"{profile}.yaml: {error}") from None
+    whole = defaults | values
+    if lacking := [arm for arm in whole.get("robustness_arms", ()) if arm not in whole.get("arms", [arm])]:
+        raise RunError(
+            f"{profile}.yaml: robustness_arms holds {lacking[0]!r}, which is none of arms: add it there, or name others"
+        )
+    if "robustness_seeds" in whole and not set(whole["robustness_seeds"]).intersection(whole["seeds"]):
+        raise RunError(
+            f"{profile}.yaml: robustness_seeds {whole['robustness_seeds']} are none of seeds {whole['seeds']}; name some of them"
+        )
 
 
 def plan(profile: str, root: Path = ROOT) -> tuple[Path, list[tuple[Path, dict[str, object]]]]:
