@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from itemkit.evaluation.metrics import METRICS, MINIMUM_ROWS, check_rows, weighted_metrics
+from itemkit.evaluation.metrics import METRICS, MINIMUM_ROWS, check_rows, detection_metrics, weighted_metrics
 
 HEAD = ["track", "arm", "train_on", "seed"]  # what names a trained head in a table of predictions
 CELL = ["train_on", "generator"]  # what a head was trained on, and tested on
@@ -283,9 +283,8 @@ def _measure(
     n = min(np.sum(label == 0), np.sum(label == 1))
     if n < MINIMUM_ROWS:
         return [{"metric": metric, "value": np.nan, "low": np.nan, "high": np.nan, "n": n} for metric in metrics]
-    label, score = check_rows(label, score)
-    values = weighted_metrics(label, score, np.ones((1, len(label))), threshold)[:, 0]
-    rows = [{"metric": metric, "value": float(values[METRICS.index(metric)]), "n": n} for metric in metrics]
+    values = detection_metrics(label, score, threshold)
+    rows = [{"metric": metric, "value": values[metric], "n": n} for metric in metrics]
     for row in rows if draws else ():
         interval = confidence_interval(label, score, content_id, row["metric"], draws, seed, threshold)
         row |= dict(zip(("low", "high"), interval, strict=True))
