@@ -11,13 +11,13 @@ import yaml
 from PIL import Image
 
 from itemkit.data.choices import check_names
-from itemkit.network import Batches, load_network, network_digest, network_spec, prepared
+from itemkit.network import Frozen, load_network, network_digest, network_spec, prepared
 
 PHRASES = {"object": "N+", "noun": "N+", "modified noun": "A*N+"}  # patterns over parts of speech: A adjective, N noun
 
 
 @dataclass(frozen=True)
-class Captioner:
+class Captioner(Frozen):
     """A frozen network that writes one short caption for each image, by greedy search without a prompt.
 
     Constructing one is cheap: the network is loaded at the first call, and not at all if every caption is cached.
@@ -47,10 +47,6 @@ class Captioner:
         """Return one caption for each of N RGB images, or of what `prepare` made of them; "" where there is nothing to say."""
         return self._in_batches(self._describe, images)
 
-    def load(self) -> None:
-        """Load the network, if it is not: before threads that call `prepare` would all do it."""
-        self._network  # noqa: B018
-
     def prepare(self, image: Image.Image):
         """Return the pixels (3, height, width) that the network sees of an RGB image."""
         return self._network[0](images=image, return_tensors="pt").pixel_values[0]
@@ -73,10 +69,6 @@ class Captioner:
         # A caption that never ends would run past the last position, which some networks answer with an IndexError.
         text = self._network[1].config.get_text_config()
         return min(self.max_new_tokens, getattr(text, "max_position_embeddings", self.max_new_tokens + 1) - 1)
-
-    @cached_property
-    def _in_batches(self) -> Batches:
-        return Batches(self)
 
     @cached_property
     def _network(self):

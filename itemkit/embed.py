@@ -15,7 +15,7 @@ from itemkit.data.choices import check_names
 from itemkit.data.hub import fetch
 from itemkit.network import (
     OPEN_CLIP_FILES,
-    Batches,
+    Frozen,
     check_device,
     check_entries,
     check_finite,
@@ -34,7 +34,7 @@ PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 
 @dataclass(frozen=True)
-class ClipEncoder:
+class ClipEncoder(Frozen):
     """A frozen CLIP network (arXiv 2103.00020) in open_clip's format.
 
     Args:
@@ -63,10 +63,6 @@ class ClipEncoder:
         """
         check_names("resize_mode", [self.resize_mode], RESIZE_MODES)
         return network_spec(self) | {"resize_mode": self.resize_mode}
-
-    def load(self) -> None:
-        """Load the network, if it is not: before threads that call `prepare` would all do it."""
-        self._network  # noqa: B018
 
     def prepare(self, image: Image.Image):
         """Return the pixels (3, height, width) that the network sees of an RGB image."""
@@ -142,10 +138,6 @@ class ClipEncoder:
                 f"{self.name} gives vectors that are not finite in {self.dtype}; take float32, or another one"
             )
         return vectors
-
-    @cached_property
-    def _in_batches(self) -> Batches:
-        return Batches(self)
 
     @cached_property
     def _network(self):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from itemkit.network import Batches, load_network, network_spec, prepared
+from itemkit.network import Frozen, load_network, network_spec, prepared
 
 QUERIES = 256  # phrases that all images of a batch are compared with at once
 FAMILIES = ("owlvit", "owlv2", "grounding-dino")  # as transformers calls them
@@ -15,7 +15,7 @@ Found = tuple[tuple[float, float, float, float], float]  # box (x0, y0, x1, y1) 
 
 
 @dataclass(frozen=True)
-class ObjectLocator:
+class ObjectLocator(Frozen):
     """A frozen open-vocabulary detector that gives one box for each phrase of an image.
 
     OWL-ViT (arXiv 2205.06230), OWLv2 (arXiv 2306.09683) and Grounding DINO (arXiv 2303.05499). The library's own
@@ -62,10 +62,6 @@ class ObjectLocator:
         pairs = [(image, phrase) for image, named in zip(images, phrases, strict=True) for phrase in named]
         found = iter(self._in_batches(self._ground, pairs))
         return [[next(found) for _ in named] for named in phrases]
-
-    def load(self) -> None:
-        """Load the network, if it is not: before threads that call `prepare` would all do it."""
-        self._network  # noqa: B018
 
     def prepare(self, image: Image.Image) -> tuple:
         """Return the pixels (3, height, width) that the network sees of an RGB image, and the image's width and height."""
@@ -158,10 +154,6 @@ class ObjectLocator:
     @property
     def _family(self) -> str:
         return self._network[1].config.model_type
-
-    @cached_property
-    def _in_batches(self) -> Batches:
-        return Batches(self)
 
     @cached_property
     def _network(self):

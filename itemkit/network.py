@@ -8,6 +8,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -135,6 +136,18 @@ class Batches:
             ) from error
         self.halved, self.size = True, self.size // 2
         warnings.warn(f"{self.name}: out of memory, goes on with {self.size} at once; results stay", stacklevel=4)
+
+
+class Frozen:
+    """What Captioner, ObjectLocator and ClipEncoder share; each says in `_network` how it is loaded."""
+
+    def load(self) -> None:
+        """Load the network, if it is not: before threads that call `prepare` would all do it."""
+        self._network  # noqa: B018
+
+    @cached_property
+    def _in_batches(self) -> Batches:
+        return Batches(self)
 
 
 def is_out_of_memory(error: Exception) -> bool:
