@@ -15,6 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from itemkit.data.choices import check_names
+from itemkit.data.files import checksum
 from itemkit.data.hub import fetch, is_commit
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -62,8 +63,7 @@ def network_digest(name: str | Path, revision: str | None = None) -> str:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         inner = path.relative_to(folder)
         if path.name != "README.md" and not any(part.startswith((".", "__pycache__")) for part in inner.parts):
-            with path.open("rb") as file:
-                total.update(inner.as_posix().encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+            total.update(inner.as_posix().encode() + b"\0" + bytes.fromhex(checksum(path)))
     return f"sha256:{total.hexdigest()}"
 
 
