@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from itemkit.data.choices import check_names
-from itemkit.data.files import checksum
+from itemkit.data.files import checksum, is_hidden
 from itemkit.data.hub import fetch, is_commit
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -62,7 +62,7 @@ def network_digest(name: str | Path, revision: str | None = None) -> str:
     total = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         inner = path.relative_to(folder)
-        if path.name != "README.md" and not any(part.startswith((".", "__pycache__")) for part in inner.parts):
+        if path.name != "README.md" and not any(map(is_hidden, inner.parts)):
             total.update(inner.as_posix().encode() + b"\0" + bytes.fromhex(checksum(path)))
     return f"sha256:{total.hexdigest()}"
 
