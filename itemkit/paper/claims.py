@@ -15,18 +15,15 @@ TITLES = {
     "true_positive_rate_at_5_percent_false_positives": "true positive rate at 5 % false positives",
     "expected_calibration_error": "expected calibration error",
 }
-DECISIONS = [
-    name
-    for name in (
-        "average_precision",
-        "roc_auc",
-        "balanced_accuracy",
-        "balanced_accuracy_at_validation_threshold",
-        "real_accuracy",
-        "generated_accuracy",
-        "true_positive_rate_at_5_percent_false_positives",
-    )
-]  # the columns of 04_decisions
+DECISIONS = [  # the columns of 04_decisions
+    "average_precision",
+    "roc_auc",
+    "balanced_accuracy",
+    "balanced_accuracy_at_validation_threshold",
+    "real_accuracy",
+    "generated_accuracy",
+    "true_positive_rate_at_5_percent_false_positives",
+]
 SEES = {  # each arm in a few words, where it first stands
     "image": "the picture alone",
     "linear": "the picture alone, by a linear probe",
