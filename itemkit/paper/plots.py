@@ -244,15 +244,14 @@ def plot_leaks(leaks: pd.DataFrame, suspect: float, leak: float) -> Figure:
     return figure
 
 
-def plot_difference(share: pd.DataFrame, reference: str = "real") -> Figure:
-    """A heat map of shares, coloured by their difference to the reference column: blue is less often, orange more often.
+def plot_difference(share: pd.DataFrame) -> Figure:
+    """A heat map of shares, coloured by their difference to the column `real`: blue is less often, orange more often.
 
     Args:
         share: rows in the order to be shown, one column for each source.
-        reference: the column that the others are compared with.
     """
-    others = [name for name in share if name != reference]
-    gap = share[others].sub(share[reference], axis=0)
+    others = [name for name in share if name != "real"]
+    gap = share[others].sub(share["real"], axis=0)
     most = max(0.01, gap.abs().to_numpy().max())
     colours = seaborn.blend_palette(
         ["#5aa9dc", "white", "#f0964f"], as_cmap=True
@@ -260,7 +259,7 @@ def plot_difference(share: pd.DataFrame, reference: str = "real") -> Figure:
     longest = max(map(len, map(str, share.index)))
     size = 0.5 * len(share.columns) + 1.2 + 0.07 * max(0, longest - 8), max(1.8, 0.22 * len(share) + 0.9)
     figure, axes = pyplot.subplots(figsize=size)
-    heat = gap.assign(**{reference: 0.0})[[reference, *others]]
+    heat = gap.assign(real=0.0)[["real", *others]]
     seaborn.heatmap(
         heat,
         ax=axes,
@@ -281,26 +280,26 @@ def plot_difference(share: pd.DataFrame, reference: str = "real") -> Figure:
     return figure
 
 
-def plot_densities(rows: pd.DataFrame, levels: list[str], reference: str = "real") -> Figure:
-    """The distribution of each level of misalignment: a column for each generator, against the reference in grey.
+def plot_densities(rows: pd.DataFrame, levels: list[str]) -> Figure:
+    """The distribution of each level of misalignment: a column for each generator, against real pictures in grey.
 
     Args:
         rows: generator and a column for each level.
         levels: names of columns, one row of the figure each.
     """
-    others = [name for name in rows["generator"].unique() if name != reference]
+    others = [name for name in rows["generator"].unique() if name != "real"]
     size = PAGE, 1.25 * len(levels) + 0.5
     figure, grid = pyplot.subplots(len(levels), len(others), figsize=size, sharex="row", sharey="row", squeeze=False)
     for line, level in zip(grid, levels, strict=True):
         for axes, source in zip(line, others, strict=True):
-            for name, colour in ((reference, "#8a8a8a"), (source, COLOURS[1])):
+            for name, colour in (("real", "#8a8a8a"), (source, COLOURS[1])):
                 values = rows[level][rows["generator"] == name].dropna()
-                seaborn.kdeplot(x=values, ax=axes, color=colour, fill=name == reference, warn_singular=False)
+                seaborn.kdeplot(x=values, ax=axes, color=colour, fill=name == "real", warn_singular=False)
             axes.set(xlabel="", ylabel="", yticks=[])
             axes.set_title(_words(source) if level == levels[0] else "", fontsize=7)
         line[0].set_ylabel(level)
     figure.supxlabel("misalignment, 1 - cosine", fontsize=7.5)
-    marks = [Patch(color="#8a8a8a", alpha=0.25, label=reference), Line2D([], [], color=COLOURS[1], label="generator")]
+    marks = [Patch(color="#8a8a8a", alpha=0.25, label="real"), Line2D([], [], color=COLOURS[1], label="generator")]
     figure.legend(handles=marks, loc="outside upper right", ncols=2)
     return figure
 
@@ -367,19 +366,19 @@ def plot_lines(rows: pd.DataFrame, hue: str, col_wrap: int, **options) -> seabor
     return grid.set_titles("{col_name}")
 
 
-def plot_projection(points: pd.DataFrame, views: dict[str, list[str]], reference: str = "real") -> Figure:
-    """Pictures as points in two dimensions, one panel for each view, the reference on top of the others.
+def plot_projection(points: pd.DataFrame, views: dict[str, list[str]]) -> Figure:
+    """Pictures as points in two dimensions, one panel for each view, real ones on top of the others.
 
     Args:
         points: generator and the coordinates of each picture.
         views: for the title of each panel, the two columns that it shows, which also name its axes.
     """
     figure, grid = pyplot.subplots(1, len(views), figsize=(PAGE, 3.2), squeeze=False)
-    others = [name for name in points["generator"].unique() if name != reference]
+    others = [name for name in points["generator"].unique() if name != "real"]
     for axes, (title, (x, y)) in zip(grid[0], views.items(), strict=True):
-        for source, colour in [*zip(others, COLOURS * len(others), strict=False), (reference, "#111111")]:
+        for source, colour in [*zip(others, COLOURS * len(others), strict=False), ("real", "#111111")]:
             own = points[points["generator"] == source]
-            mark = "x" if source == reference else "o"
+            mark = "x" if source == "real" else "o"
             axes.plot(own[x], own[y], mark, color=colour, markersize=2.4, alpha=0.55, label=_words(source))
         axes.set(title=title, xlabel=_words(x), ylabel=_words(y), xticks=[], yticks=[])
     figure.legend(
