@@ -105,13 +105,13 @@ def decode_image(
     return _bare(_decoded(_open(encoded, pixel_limit), background))
 
 
-def upright_rgb(image: Image.Image, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
+def upright_rgb(image: Image.Image) -> Image.Image:
     """Return a picture that Pillow has opened, or made, as decode_image returns that of a file.
 
     Raises:
         UnreadableImage: as decode_image.
     """
-    _check_size(image, pixel_limit)
+    _check_size(image, PIXEL_LIMIT)
     upright = _decoded(image, (255, 255, 255))
     return _bare(upright.copy() if upright is image else upright)  # a caller's own keeps what it knows
 
@@ -125,7 +125,7 @@ def aligned_bytes(encoded: bytes, side: int) -> bytes:
     return aligned(decode_image(encoded), side)
 
 
-def aligned(picture: Image.Image, side: int, quality: int = ALIGNED_QUALITY) -> bytes:
+def aligned(picture: Image.Image, side: int) -> bytes:
     """Return the picture as a JPEG file like all others: a square of one size, cut from the centre, of one quality.
 
     The rule of "Fake or JPEG?" (arXiv 2403.17608): what tells real from generated must not be how the file was made.
@@ -134,10 +134,9 @@ def aligned(picture: Image.Image, side: int, quality: int = ALIGNED_QUALITY) -> 
     Args:
         picture: 8-bit RGB, as decode_image returns it.
         side: of the square, in pixels; the picture's shorter side is resized to it.
-        quality: of the JPEG, 1 to 100.
     """
     file = io.BytesIO()
-    ImageOps.fit(picture, (side, side), Image.Resampling.LANCZOS).save(file, "JPEG", quality=quality)
+    ImageOps.fit(picture, (side, side), Image.Resampling.LANCZOS).save(file, "JPEG", quality=ALIGNED_QUALITY)
     return file.getvalue()
 
 
