@@ -32,8 +32,10 @@ from itemkit.data.choices import check_names
 from itemkit.data.files import checksum, whole
 from itemkit.data.hub import resolve_revision
 from itemkit.data.images import decode_image, encoded_bytes
+from itemkit.data.load import load_images, on_tracks
 from itemkit.data.perturb import PERTURBATIONS
 from itemkit.embed import ClipEncoder
+from itemkit.evaluation.calibration import choose_temperature
 from itemkit.evaluation.others import SCORES, as_predictions, check_tables, doubts, read_scores, step_doubts
 from itemkit.locate import ObjectLocator
 from itemkit.network import network_digest, spacy_folder
@@ -199,8 +201,6 @@ class Run:
     @cached_property
     def images(self):
         """The pictures on all tracks, undecoded: the rows of `images.parquet`, as load.on_tracks returns them."""
-        from itemkit.data.load import load_images, on_tracks  # loads datasets
-
         value = self.values
         images = load_images(self.card, generators=value["generators"], limit=value["limit"])
         images = on_tracks(images, value["tracks"], value["aligned_side"])
@@ -240,8 +240,6 @@ class Run:
     @cached_property
     def truth(self) -> pd.DataFrame:
         """What the card knows to be true: generator, content_id and those of cards.TRUTH_COLUMNS that it names."""
-        from itemkit.data.load import load_images  # loads datasets
-
         value = self.values
         known = load_images(self.card, generators=value["generators"], limit=value["limit"], truth=True)
         return known.select_columns(
@@ -385,7 +383,6 @@ class Run:
             temperature: of its scores; None: chosen on the validation rows of its generators.
         """
         from itemkit.detector import Detector  # loads torch
-        from itemkit.evaluation.calibration import choose_temperature
 
         own = scored[scored["generator"].isin(["real", *generators])]
         held_out, tested = own[own["split"] == "validation"], own[own["split"] == "test"]
