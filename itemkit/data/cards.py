@@ -10,6 +10,7 @@ from huggingface_hub import DatasetCard
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 from itemkit.data.choices import OnceLoader, check_names
+from itemkit.data.hub import is_commit
 
 DATA_CARDS = Path(__file__).resolve().parents[2] / "data_cards"
 SPLITS = ("train", "validation", "test")
@@ -155,7 +156,7 @@ def read_card(path: str | Path) -> Card:
     card = Card(name=file.parent.name, path=file.parent, license=str(license), **block)
     if card.is_local and card.revision != "local":
         raise ValueError(f"card {file} has revision {card.revision!r}; expected 'local', as {card.repo!r} is a folder")
-    if not card.is_local and card.revision != UNKNOWN and not re.fullmatch("[0-9a-f]{40}", str(card.revision)):
+    if not card.is_local and card.revision != UNKNOWN and not is_commit(card.revision):
         raise ValueError(
             f"card {file} has revision {card.revision!r}; expected 40 hex digits, as {card.repo!r} is no folder here, "
             f"or {UNKNOWN!r}: then the newest one is looked up once, and kept"
