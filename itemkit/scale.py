@@ -36,11 +36,13 @@ def fill(folder: str | Path, pieces: Iterable[tuple[dict, partial]], workers: in
     missing = [(spec, build) for spec, build in pieces if kept(folder, spec, ".parquet") is None]
     if not missing:
         return
+    import torch  # takes seconds
+
     on_gpu = any(getattr(one, "device", "cpu").startswith("cuda") for one in missing[0][1].args)
     bare: dict[int, object] = {}  # networks without what they have loaded: each worker loads them itself
     tasks = [(spec, partial(build.func, *(_bare(one, bare) for one in build.args))) for spec, build in missing]
     workers = _workers(ray, workers, on_gpu)
-    shared = ray.put((str(Path(folder).resolve()), tasks, _threads()))
+    shared = ray.put((str(Path(folder).resolve()), tasks, torch.get_num_threads()))
     numbers = ray.data.range(len(tasks), override_num_blocks=len(tasks))
     done = numbers.map_batches(
         _Worker,
@@ -108,12 +110,6 @@ def _workers(ray, workers: int | None, on_gpu: bool) -> int:
             f"{workers} workers are asked for, but Ray has {kind}s for {most}: set workers to that, or add machines"
         )
     return workers
-
-
-def _threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
 
 
 def _bare(value: object, known: dict[int, object]) -> object:
