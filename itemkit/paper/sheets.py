@@ -44,8 +44,7 @@ def plot_rows(pictures: Mapping[str, Image.Image], table: pd.DataFrame) -> Figur
         table: image_id and generator of each picture, as matched returns it.
     """
     groups = table.groupby("generator", sort=False)["image_id"].agg(list)
-    sources, across = [name for name in table["generator"].unique()], max(map(len, groups))
-    sources.sort(key=lambda name: name != "real")
+    sources, across = sorted(table["generator"].unique(), key=lambda name: name != "real"), max(map(len, groups))
     figure, grid = pyplot.subplots(
         len(sources), across, figsize=(PAGE, 0.88 * PAGE * len(sources) / across), squeeze=False
     )
