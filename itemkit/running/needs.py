@@ -82,9 +82,8 @@ def is_here(need: Need, cache: str | Path) -> bool:
     if need.kind == "package":
         return need.name.isidentifier() and find_spec(need.name) is not None
     revision = need.revision or recorded_revisions(cache).get(f"{need.kind}s/{need.name}")
-    if need.streamed:
-        return revision is not None
-    return revision is not None and local_folder(need.name, revision, need.kind, need.patterns) is not None
+    found = revision if need.streamed else local_folder(need.name, revision, need.kind, need.patterns)
+    return found is not None
 
 
 def dry_run(values: dict) -> str:
