@@ -501,7 +501,7 @@ def _read(folder: Path) -> dict:
         form = saved["format"]
         if form == FORMAT:
             _check_kinds(saved, KINDS)
-            _check_kinds(saved["networks"], dict.fromkeys(("captioner", "nouns", "locator", "encoder"), (dict,)))
+            _check_kinds(saved["networks"], dict.fromkeys(ROLES, (dict,)))
             for role, network in saved["networks"].items():
                 _check_kinds(network, {"name": (str,), "network": (str,), "settings": (dict,)})
                 _check_settings(role, network["settings"])
