@@ -5,6 +5,8 @@ from pathlib import Path
 import pandas as pd
 from scipy.stats import binomtest
 
+from itemkit.paper.report import spaced
+
 TITLES = {
     "average_precision": "average precision",
     "roc_auc": "ROC AUC",
@@ -129,7 +131,7 @@ def objects(share: pd.DataFrame) -> str:
     word, source = share.sub(share["real"], axis=0).abs().stack().idxmax()
     return (
         f"Captions of a hundred that name a word, for the words furthest apart from real pictures. Furthest is {word}: "
-        f"{share.loc[word, source]:.0%} of {_words(source)}, {share.loc[word, 'real']:.0%} of real."
+        f"{share.loc[word, source]:.0%} of {spaced(source)}, {share.loc[word, 'real']:.0%} of real."
     )
 
 
@@ -154,7 +156,7 @@ def truth(correct: pd.DataFrame) -> str:
         worst = others["nouns_named"].idxmin()
         told = (
             f"The captioner names {known.nouns_named['real']:.0%} of the nouns that are true of real pictures and "
-            f"{others.nouns_named.mean():.0%} of generated ones ({_words(worst)}: {others.nouns_named[worst]:.0%})"
+            f"{others.nouns_named.mean():.0%} of generated ones ({spaced(worst)}: {others.nouns_named[worst]:.0%})"
         )
         found = known.things_found["real"], others.things_found.mean()
         if not any(map(pd.isna, found)):
@@ -376,7 +378,7 @@ def ablations(choices: pd.DataFrame) -> str:
         return "No change to the default changes the ROC AUC on validation rows of generators not trained on."
     usual = (choices["mean"] - choices["difference"]).mean()
     told = [
-        f"{_words(row.choice)} {_words(row.value)} ({row.difference:+.3f})"
+        f"{spaced(row.choice)} {spaced(row.value)} ({row.difference:+.3f})"
         for row in (changed.loc[changed["difference"].idxmax()], changed.loc[changed["difference"].idxmin()])
     ]
     return (
@@ -448,7 +450,7 @@ def chosen(rows: pd.DataFrame, sources: int) -> str:
     real, others = rows["score"][rows["label"] == 0].mean(), rows["score"][rows["label"] == 1]
     if pd.isna(real) or others.empty:
         return (
-            f"A picture of {_words(rows['generator'].iloc[0])}: no content of this data set is shown by real and generated "
+            f"A picture of {spaced(rows['generator'].iloc[0])}: no content of this data set is shown by real and generated "
             "pictures. The number is the score of being generated; boxes and nouns have the colour of their misalignment."
         )
     return (
@@ -486,10 +488,6 @@ def projection(share: float) -> str:
         "two linear discriminants of the sources, fitted on these pictures: a picture of what there is to learn, and no "
         "measure of it."
     )
-
-
-def _words(name: object) -> str:
-    return str(name).replace("_", " ")
 
 
 def _step(step: tuple[str, float]) -> str:

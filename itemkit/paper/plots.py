@@ -20,6 +20,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.textpath import TextPath
 
+from itemkit.paper.report import spaced
+
 COLUMN, PAGE = 3.4, 7.0  # widths of a figure over one and over both columns, inches
 PANELS = 5  # matrices side by side on a page
 PANEL, CELLS, GAP = 0.9, (0.15, 0.3), 0.13  # inches: the least width of one, the least and the usual of a cell, between
@@ -51,9 +53,9 @@ def plot_matrix(
     for row, column in np.argwhere(~np.isnan(values)):
         said = format(values[row, column], number)
         axes.text(column + 0.5, row + 0.5, said, ha="center", va="center", fontsize=7, color="#111111")
-    axes.set(xlabel=_words(matrix.columns.name or ""), ylabel=_words(matrix.index.name or ""), aspect="equal")
-    axes.set_xticks(np.arange(values.shape[1]) + 0.5, [_words(name) for name in matrix.columns])
-    axes.set_yticks(np.arange(values.shape[0]) + 0.5, [_words(name) for name in matrix.index])
+    axes.set(xlabel=spaced(matrix.columns.name or ""), ylabel=spaced(matrix.index.name or ""), aspect="equal")
+    axes.set_xticks(np.arange(values.shape[1]) + 0.5, [spaced(name) for name in matrix.columns])
+    axes.set_yticks(np.arange(values.shape[0]) + 0.5, [spaced(name) for name in matrix.index])
     axes.tick_params("x", rotation=40)
     for name in axes.get_xticklabels():
         name.set(ha="right", rotation_mode="anchor")
@@ -73,12 +75,12 @@ def plot_matrices(matrices: Mapping[str, pd.DataFrame], low: float, high: float,
         low, high, number: as for plot_matrix.
     """
     tables = list(matrices.values())
-    names, count = [_words(name) for one in tables for name in [*one.index, *one.columns]], tables[0].shape[1]
+    names, count = [spaced(name) for one in tables for name in [*one.index, *one.columns]], tables[0].shape[1]
     longest = max(_inches(name, pyplot.rcParams["xtick.labelsize"]) for name in set(names))
     margin = longest + 0.3  # for the names, and for what they are
     lines, wide = _lines(matrices, count, PAGE - margin)
     cell = min(wide, max(PANEL, count * CELLS[1])) / count
-    titles = {name: _wrapped(_words(name), count * cell) for name in matrices}
+    titles = {name: _wrapped(spaced(name), count * cell) for name in matrices}
     heights = [0.13 * max(len(titles[name]) for name in line) + 0.12 for line in lines]  # of the titles of a line
     across = max(len(line) for line in lines)
     width = margin + across * (count * cell + GAP)
@@ -155,12 +157,12 @@ def plot_intervals(frame: pd.DataFrame, y: str, group: str | None = None, axes: 
         height = [lines.index(line) + offset for line in rows[y]]
         colour = COLOURS[number % len(COLOURS)]
         axes.hlines(height, rows.low, rows.high, colour, linewidth=1.2)
-        axes.plot(rows.value, height, "o", color=colour, label=_words(name))
+        axes.plot(rows.value, height, "o", color=colour, label=spaced(name))
     if group:
         axes.legend(
             loc="lower left", bbox_to_anchor=(0, 1), ncols=len(groups), labelcolor="linecolor", handlelength=0.5
         )
-    axes.set(yticks=range(len(lines)), yticklabels=[_words(line) for line in lines], ylim=(len(lines) - 0.5, -0.5))
+    axes.set(yticks=range(len(lines)), yticklabels=[spaced(line) for line in lines], ylim=(len(lines) - 0.5, -0.5))
     axes.tick_params(axis="y", length=0)
     axes.spines.left.set_visible(False)
     axes.grid(axis="x")
@@ -273,7 +275,7 @@ def plot_difference(share: pd.DataFrame) -> Figure:
         cbar_kws={"label": "difference to real", "shrink": 0.7},
     )
     axes.set(xlabel="", ylabel="")
-    axes.set_xticklabels([_words(name) for name in heat], rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_xticklabels([spaced(name) for name in heat], rotation=40, ha="right", rotation_mode="anchor")
     axes.tick_params(length=0)
     axes.tick_params(axis="y", rotation=0)
     axes.set_title("captions that name it, %", fontweight="normal")
@@ -296,7 +298,7 @@ def plot_densities(rows: pd.DataFrame, levels: list[str]) -> Figure:
                 values = rows[level][rows["generator"] == name].dropna()
                 seaborn.kdeplot(x=values, ax=axes, color=colour, fill=name == "real", warn_singular=False)
             axes.set(xlabel="", ylabel="", yticks=[])
-            axes.set_title(_words(source) if level == levels[0] else "", fontsize=7)
+            axes.set_title(spaced(source) if level == levels[0] else "", fontsize=7)
         line[0].set_ylabel(level)
     figure.supxlabel("misalignment, 1 - cosine", fontsize=7.5)
     marks = [Patch(color="#8a8a8a", alpha=0.25, label="real"), Line2D([], [], color=COLOURS[1], label="generator")]
@@ -362,7 +364,7 @@ def plot_lines(rows: pd.DataFrame, hue: str, col_wrap: int, **options) -> seabor
     handles, names = grid.legend.legend_handles, [text.get_text() for text in grid.legend.texts]
     grid.legend.remove()
     grid.figure.set_layout_engine("constrained")
-    grid.figure.legend(handles, [_words(name) for name in names], loc="outside lower center", ncols=8)
+    grid.figure.legend(handles, [spaced(name) for name in names], loc="outside lower center", ncols=8)
     return grid.set_titles("{col_name}")
 
 
@@ -379,8 +381,8 @@ def plot_projection(points: pd.DataFrame, views: dict[str, list[str]]) -> Figure
         for source, colour in [*zip(others, COLOURS * len(others), strict=False), ("real", "#111111")]:
             own = points[points["generator"] == source]
             mark = "x" if source == "real" else "o"
-            axes.plot(own[x], own[y], mark, color=colour, markersize=2.4, alpha=0.55, label=_words(source))
-        axes.set(title=title, xlabel=_words(x), ylabel=_words(y), xticks=[], yticks=[])
+            axes.plot(own[x], own[y], mark, color=colour, markersize=2.4, alpha=0.55, label=spaced(source))
+        axes.set(title=title, xlabel=spaced(x), ylabel=spaced(y), xticks=[], yticks=[])
     figure.legend(
         *grid[0, 0].get_legend_handles_labels(),
         loc="outside lower center",
@@ -389,7 +391,3 @@ def plot_projection(points: pd.DataFrame, views: dict[str, list[str]]) -> Figure
         handletextpad=0,
     )
     return figure
-
-
-def _words(name: object) -> str:
-    return str(name).replace("_", " ")

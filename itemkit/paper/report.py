@@ -57,7 +57,7 @@ def save_table(
     _write(f"{stem}.csv", _csv(frame))
     align = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in frame.dtypes]
     shown = frame.astype(object).map(lambda value: _cell(value, float_format)).mask(frame.isna(), "–")
-    shown = shown.rename(columns=_words).rename_axis(columns=None)
+    shown = shown.rename(columns=spaced).rename_axis(columns=None)
     escaped = shown.map(_plain).rename(columns=_plain)
     markdown = escaped.to_markdown(index=False, disable_numparse=True, colalign=align)
     tex = shown.to_latex(
@@ -141,7 +141,7 @@ def save_page(
     artefacts += [_read_table(path) for path in sorted(results.glob("tables/*.md"))]
     opening = [one for wanted in OPENING for one in artefacts if (one["kind"], one["name"]) == wanted]
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"words": _words, "inline": _inline}
+    environment.filters |= {"words": spaced, "inline": _inline}
     template = environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
     page = template.render(
         title=title,
@@ -271,14 +271,15 @@ def _flat(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cell(value: object, float_format: str) -> str:
-    return format(value, float_format) if isinstance(value, (float, np.floating)) else _words(value)
+    return format(value, float_format) if isinstance(value, (float, np.floating)) else spaced(value)
 
 
 def _plain(text: str) -> str:
     return re.sub(MARKUP, r"\\\g<0>", " ".join(text.splitlines()))
 
 
-def _words(name: object) -> str:
+def spaced(name: object) -> str:
+    """Return a name as people read it, with spaces for its underscores."""
     return str(name).replace("_", " ")
 
 
