@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as reference
 
-from itemkit.evaluation.metrics import METRICS, expected_calibration_error, roc_auc, unseen_roc_auc
+from itemkit.evaluation.metrics import METRICS, expected_calibration_error, unseen_roc_auc
 from itemkit.evaluation.metrics import detection_metrics as measure
 
 
@@ -94,7 +94,9 @@ def test_the_area_equals_sklearn_also_with_equal_scores():
     random = np.random.default_rng(0)
     for levels in (2, 5, 1000):
         label, score = random.integers(2, size=200), random.integers(levels, size=200) / levels
-        assert roc_auc(label, score) == pytest.approx(reference.roc_auc_score(label, score), abs=1e-12)
+        pictures = pd.DataFrame({"generator": np.where(label, "gan", "real"), "label": label})
+        area = unseen_roc_auc(pictures, score, []).roc_auc.item()
+        assert area == pytest.approx(reference.roc_auc_score(label, score), abs=1e-12)
 
 
 def test_the_area_against_generators_that_a_head_has_not_seen():

@@ -17,11 +17,12 @@ import yaml
 from isolation import MAY_LEAVE_THE_NETWORK, without_network
 from PIL import Image
 from run_cells import run_cells
+from sklearn.metrics import roc_auc_score
 
 from itemkit.arms import ARMS
 from itemkit.data.cards import TRUTH_COLUMNS
 from itemkit.data.load import TRACKS
-from itemkit.evaluation.metrics import METRICS, roc_auc
+from itemkit.evaluation.metrics import METRICS
 from itemkit.head import MLPHead
 from itemkit.paper.notebooks import STEPS
 from itemkit.record import manual_changes, read_record
@@ -225,7 +226,7 @@ def test_a_detector_of_others_stands_beside_the_arms(project, results, monkeypat
     row = tables["04_unseen"].set_index("arm").loc["npr"]
     for generator in GENERATORS:
         own = tested[(tested.perturbation == "none") & tested.generator.isin(["real", generator])]
-        assert row[generator] == pytest.approx(roc_auc(own.label.to_numpy(), own.score.to_numpy()))
+        assert row[generator] == pytest.approx(roc_auc_score(own.label.to_numpy(), own.score.to_numpy()))
     against = tables["04_item_against"].query("control == 'npr'").set_index("track").item_minus_control
     assert list(against.index) == list(TRACKS)
     means = tables["04_unseen"].set_index("arm")["mean"]

@@ -106,15 +106,6 @@ def unseen_roc_auc(pictures: pd.DataFrame, score: np.ndarray, train_on: Sequence
     return pd.DataFrame({"generator": names[unseen], "roc_auc": areas[unseen]})
 
 
-def roc_auc(label: np.ndarray, score: np.ndarray) -> float:
-    """The share of pairs of a real and a generated image that the scores put in order (Hanley and McNeil 1982).
-
-    Args:
-        label, score: (N,) as for detection_metrics; they are not checked, for speed: the tables of a run hold thousands.
-    """
-    return float(_wins(score[label == 0], score[label == 1]).mean())
-
-
 def _wins(real: np.ndarray, generated: np.ndarray) -> np.ndarray:
     """For each of G generated images, the share of the real ones that score less; one that scores the same counts half: (G,)."""
     order = np.sort(real)
