@@ -572,7 +572,7 @@ class Run:
             raise RecordError(
                 f"{self.step} has not written {_listed(sorted(lacking))} since it was opened; run all cells"
             )
-        made = {*self._written, *MAKES.get(self.step, ())}
+        made = set(self._written)
         for kind in ("tables", "figures"):
             made |= {f"{kind}/{path.name}" for path in (self.folder / kind).glob(f"{self.step[:2]}_*.csv")}
         contents = {name: _content(self.folder / name) for name in sorted(made)}
