@@ -347,9 +347,7 @@ def _read_metadata(path: Path, files: pd.Index, others: set[str]) -> pd.DataFram
         raise ValueError(f"{path} has two columns {twice[0]!r}; remove one of them")
     if "file_name" not in table:
         raise ValueError(f"{path} has no column file_name, separated by commas; its first line is {', '.join(table)!r}")
-    named = (
-        table["file_name"].fillna("").str.replace("\\", "/").str.removeprefix("./").map(lambda name: _name(Path(name)))
-    )
+    named = table["file_name"].str.replace("\\", "/").str.removeprefix("./").map(lambda name: _name(Path(name)))
     named = named.where(named.isin(files), named.str.strip())
     for line, (name, twice) in enumerate(zip(named, named.duplicated(), strict=True), start=2):
         if twice:
@@ -358,7 +356,7 @@ def _read_metadata(path: Path, files: pd.Index, others: set[str]) -> pd.DataFram
             raise ValueError(
                 f"{path}, line {line}: there is no file {name!r}; write it as seen from that folder, as real/a.png"
             )
-    said = table.set_index(named).reindex(columns=columns, fill_value="").fillna("")
+    said = table.set_index(named).reindex(columns=columns, fill_value="")
     return said.apply(lambda cells: cells.str.strip()).replace("", None)  # an empty cell says nothing
 
 
