@@ -188,18 +188,19 @@ def _check_kinds(file: Path, block: dict) -> None:
     for name in ("pictures", "gigabytes"):
         if isinstance(block.get(name), str) and block[name] != UNKNOWN:
             raise ValueError(f"card {file}: itemkit.{name} is {block[name]!r}; expected a number, or {UNKNOWN!r}")
-    if odd := [one for one in block.get("generators") or () if not isinstance(one, dict)]:
+    generators, real = block.get("generators", ()), block.get("real", "real")
+    if odd := [one for one in generators if not isinstance(one, dict)]:
         raise ValueError(
             f"card {file}: a generator is {odd[0]!r}; expected lines such as {{name: sdxl, family: diffusion}}"
         )
-    values = [one[name] for one in block.get("generators") or () for name in ("name", "value") if name in one]
+    values = [one[name] for one in generators for name in ("name", "value") if name in one]
     if odd := [one for one in [*values, *block.get("labels", ())] if type(one) not in (str, int)]:
         written = ', in quotes if it is a text, as "no"; in a column of true and false, false is 0, and true is 1'
         raise ValueError(
             f"card {file}: a name or value of a generator, or a label, is {odd[0]!r}; expected a text or a number"
             + written * isinstance(odd[0], bool)  # YAML takes no, yes, off and on for these
         )
-    names = [str(one["name"]) for one in block.get("generators") or () if "name" in one]
+    names = [str(one["name"]) for one in generators if "name" in one]
     plain = [name.casefold() for name in names]
     if alike := [
         name for place, name in enumerate(names) if plain.index(name.casefold()) < place and name not in names[:place]
@@ -218,14 +219,13 @@ def _check_kinds(file: Path, block: dict) -> None:
             f"card {file}: a generator is called {taken[0]!r}, as rows and columns of the tables are; call it otherwise (`value` "
             "may say what the data call it)"
         )
-    said = [one.get("value", one.get("name")) for one in block.get("generators") or ()]
-    said += [block.get("real", "real")] * (block.get("real", "real") is not None)
+    said = [one.get("value", one.get("name")) for one in generators] + [real] * (real is not None)
     lists = {"name of a generator": names, "value of a generator, or of `real`": said, "label": block.get("labels", [])}
-    lists["value of splits"] = list((block.get("splits") or {}).values())
+    lists["value of splits"] = list(block.get("splits", {}).values())
     for kind, ours in lists.items():
         if twice := [one for place, one in enumerate(ours) if str(one) in map(str, ours[:place])]:  # a folder 1 is "1"
             raise ValueError(f"card {file}: {twice[0]!r} stands there twice as {kind}; each says one thing only")
-    entries = [(name, *pair) for name in ("columns", "splits") for pair in (block.get(name) or {}).items()]
+    entries = [(name, *pair) for name in ("columns", "splits") for pair in block.get(name, {}).items()]
     if odd := [one for one in entries if not isinstance(one[2], str)]:
         name, ours, theirs = odd[0]
         raise ValueError(
@@ -247,7 +247,7 @@ def _lacking(front: dict, block: dict, text: str) -> list[str]:
     layout = block.get("layout")
     lacking = [] if front.get("license") else ["license"]
     lacking += [f"itemkit.{name}" for name in ("repo", "revision", "layout", "generators") if not block.get(name)]
-    lacking += [f"itemkit.generators: name in {one}" for one in block.get("generators") or () if "name" not in one]
+    lacking += [f"itemkit.generators: name in {one}" for one in block.get("generators", ()) if "name" not in one]
     if layout:
         check_names("layout", [layout], REQUIRED_COLUMNS)
         columns = block.get("columns", ())
