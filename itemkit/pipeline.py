@@ -97,13 +97,12 @@ def describe(
     spacy_folder(nouns)  # before hours of captioning, not after
     key = {} if cache is None else VERSION | captioner.spec
 
-    def pieces(shards: Iterable[Dataset]) -> Iterator[tuple[dict, partial]]:
-        for shard in shards:
-            yield key | {"images": digest(shard["image_id"][:])}, partial(_captions, shard, captioner)
+    def piece(shard: Dataset) -> tuple[dict, partial]:
+        return key | {"images": digest(shard["image_id"][:])}, partial(_captions, shard, captioner)
 
     tables = [
         table.assign(phrases=name_objects(table["caption"].tolist(), nouns, cache, phrase))
-        for table in _tables(cache, "captions", pieces, images, "describe", engine, workers)
+        for table in _tables(cache, "captions", piece, images, "describe", engine, workers)
     ]
     return pd.concat(tables, ignore_index=True)[["image_id", "caption", "phrases", "status", "reason"]]
 
@@ -266,12 +265,11 @@ def locate(
     phrases = dict(zip(captions["image_id"], captions["phrases"].map(list), strict=True))
     key = {} if cache is None else VERSION | locator.spec
 
-    def pieces(shards: Iterable[Dataset]) -> Iterator[tuple[dict, partial]]:
-        for shard in shards:
-            wanted = [(name, phrases[name]) for name in shard["image_id"]]
-            yield key | {"phrases": digest(wanted)}, partial(_boxes, shard, dict(wanted), locator)
+    def piece(shard: Dataset) -> tuple[dict, partial]:
+        wanted = [(name, phrases[name]) for name in shard["image_id"]]
+        return key | {"phrases": digest(wanted)}, partial(_boxes, shard, dict(wanted), locator)
 
-    tables = _tables(cache, "boxes", pieces, images, "locate", engine, workers)
+    tables = _tables(cache, "boxes", piece, images, "locate", engine, workers)
     return pd.concat(tables, ignore_index=True)
 
 
@@ -312,12 +310,11 @@ def embed(
         crops.setdefault(name, []).append(crop)
     key = {} if cache is None else VERSION | encoder.spec
 
-    def pieces(shards: Iterable[Dataset]) -> Iterator[tuple[dict, partial]]:
-        for shard in shards:
-            wanted = [(name, crops.get(name, [])) for name in shard["image_id"] if name in readable]
-            yield key | {"crops": digest(wanted)}, partial(_vectors, shard, dict(wanted), encoder)
+    def piece(shard: Dataset) -> tuple[dict, partial]:
+        wanted = [(name, crops.get(name, [])) for name in shard["image_id"] if name in readable]
+        return key | {"crops": digest(wanted)}, partial(_vectors, shard, dict(wanted), encoder)
 
-    vectors = list(_tables(cache, "vectors", pieces, images, "embed", engine, workers))
+    vectors = list(_tables(cache, "vectors", piece, images, "embed", engine, workers))
     texts = []
     said = sorted({*captions.loc[captions["status"] == "ok", "caption"], *chain(*captions["phrases"])})
     for start in range(0, len(said), SHARD):
@@ -335,17 +332,17 @@ def _kept(cache: str | Path | None, stage: str, key: dict, build: Callable[[], p
 def _tables(
     cache: str | Path | None,
     stage: str,
-    pieces: Callable[[Iterable[Dataset]], Iterator[tuple[dict, partial]]],
+    piece: Callable[[Dataset], tuple[dict, partial]],
     images: Dataset,
     name: str,
     engine: str,
     workers: int | None,
 ) -> Iterator[pd.DataFrame]:
-    """The table of each shard, of those that `pieces` gives key and build of."""
+    """The table of each shard, of which `piece` gives key and build."""
     check_names("engine", [engine], scale.ENGINES)
     if engine == "ray" and cache is not None:
-        scale.fill(Path(cache) / stage, pieces(_shards(images, name, quiet=True)), workers)
-    for key, build in pieces(_shards(images, name, quiet=cache is None)):
+        scale.fill(Path(cache) / stage, map(piece, _shards(images, name, quiet=True)), workers)
+    for key, build in map(piece, _shards(images, name, quiet=cache is None)):
         yield _kept(cache, stage, key, build)
 
 
