@@ -57,7 +57,7 @@ def image_id(encoded: bytes) -> str:
 def pixel_count(encoded: bytes) -> int:
     """Return how many pixels the header of a file announces; 0 where it cannot be read."""
     try:
-        width, height = _extent(_open(encoded, PIXEL_LIMIT))
+        width, height = _extent(_open(encoded))
     except UnreadableImage:
         return 0
     return width * height
@@ -85,9 +85,7 @@ def encoded_bytes(image: dict) -> bytes:
         raise UnreadableImage(f"its file cannot be read: {error}") from error
 
 
-def decode_image(
-    encoded: bytes, background: tuple[int, int, int] = (255, 255, 255), pixel_limit: int = PIXEL_LIMIT
-) -> Image.Image:
+def decode_image(encoded: bytes, background: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:
     """Return the picture as 8-bit RGB, upright, its first frame if it is animated: pixels only.
 
     What else a file says (its turn, colour profile, comments) is left behind, so that it is not followed or written again.
@@ -95,14 +93,12 @@ def decode_image(
     Args:
         encoded: the file's bytes.
         background: 0-255 RGB, shown where the picture is transparent.
-        pixel_limit: the most pixels to decode; checked on the header, before any memory is taken. Pillow has a last
-            limit of its own, twice this default.
 
     Raises:
-        UnreadableImage: no image, a truncated or broken one, too many pixels, one side more than LONGEST times the other,
-            or pixels without a defined white.
+        UnreadableImage: no image, a truncated or broken one, more than PIXEL_LIMIT pixels, one side more than LONGEST
+            times the other, or pixels without a defined white.
     """
-    return _bare(_decoded(_open(encoded, pixel_limit), background))
+    return _bare(_decoded(_open(encoded), background))
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -111,7 +107,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     Raises:
         UnreadableImage: as decode_image.
     """
-    _check_size(image, PIXEL_LIMIT)
+    _check_size(image)
     upright = _decoded(image, (255, 255, 255))
     return _bare(upright.copy() if upright is image else upright)  # a caller's own keeps what it knows
 
@@ -213,7 +209,7 @@ def _facts(row: dict) -> dict:
     facts |= {"pixel_hash": "", "perceptual_hash": "", "high_frequencies": 0.0, "local_variance": 0.0}
     facts |= {"status": "ok", "reason": ""}
     try:
-        header = _open(encoded, PIXEL_LIMIT)
+        header = _open(encoded)
         facts |= {"format": header.format, "mode": header.mode}
         picture = decode_image(encoded)
     except UnreadableImage as error:
@@ -263,7 +259,7 @@ def _jpeg_facts(header: Image.Image) -> dict:
     }
 
 
-def _open(encoded: bytes, pixel_limit: int) -> Image.Image:
+def _open(encoded: bytes) -> Image.Image:
     if not encoded:
         raise UnreadableImage("no bytes")
     try:
@@ -274,7 +270,7 @@ def _open(encoded: bytes, pixel_limit: int) -> Image.Image:
         raise
     except Exception as error:  # as below
         raise UnreadableImage(str(error)) from error
-    _check_size(image, pixel_limit)
+    _check_size(image)
     image.decodermaxblock = BLOCK
     return image
 
@@ -300,10 +296,11 @@ def _extent(image: Image.Image) -> tuple[int, int]:
     return tuple(map(max, image.size, tile))
 
 
-def _check_size(image: Image.Image, pixel_limit: int) -> None:
+def _check_size(image: Image.Image) -> None:
+    """Refuse a picture by its header, before any memory is taken; Pillow has a last limit of its own, twice PIXEL_LIMIT."""
     width, height = _extent(image)
-    if width * height > pixel_limit:
-        raise UnreadableImage(f"{width} x {height} pixels, more than the limit of {pixel_limit}")
+    if width * height > PIXEL_LIMIT:
+        raise UnreadableImage(f"{width} x {height} pixels, more than the limit of {PIXEL_LIMIT}")
     if 0 in image.size:
         raise UnreadableImage(f"{width} x {height} pixels, that is none")
     if max(image.size) > LONGEST * min(image.size):
