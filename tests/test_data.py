@@ -305,11 +305,10 @@ def test_exif_orientation_is_applied(orientation, transpose):
     np.testing.assert_array_equal(decoded, picture.transpose(Image.Transpose[transpose]))
 
 
-def test_transparency_is_composited_on_the_background():
+def test_transparency_is_composited_on_white():
     clear_red = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
     half_black = Image.new("RGBA", (4, 4), (0, 0, 0, 128))
     assert decode_image(encode(clear_red)).getpixel((0, 0)) == (255, 255, 255)
-    assert decode_image(encode(clear_red), background=(10, 20, 30)).getpixel((0, 0)) == (10, 20, 30)
     assert decode_image(encode(half_black)).getpixel((0, 0)) == (127, 127, 127)
     assert decode_image(encode(clear_red.convert("LA"))).getpixel((0, 0)) == (255, 255, 255)
     palette = Image.new("P", (4, 4), 1)

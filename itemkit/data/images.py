@@ -85,20 +85,16 @@ def encoded_bytes(image: dict) -> bytes:
         raise UnreadableImage(f"its file cannot be read: {error}") from error
 
 
-def decode_image(encoded: bytes, background: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:
-    """Return the picture as 8-bit RGB, upright, its first frame if it is animated: pixels only.
+def decode_image(encoded: bytes) -> Image.Image:
+    """Return the picture as 8-bit RGB, upright, on white, its first frame if it is animated: pixels only.
 
     What else a file says (its turn, colour profile, comments) is left behind, so that it is not followed or written again.
-
-    Args:
-        encoded: the file's bytes.
-        background: 0-255 RGB, shown where the picture is transparent.
 
     Raises:
         UnreadableImage: no image, a truncated or broken one, more than PIXEL_LIMIT pixels, one side more than LONGEST
             times the other, or pixels without a defined white.
     """
-    return _bare(_decoded(_open(encoded), background))
+    return _bare(_decoded(_open(encoded)))
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -108,7 +104,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
         UnreadableImage: as decode_image.
     """
     _check_size(image)
-    upright = _decoded(image, (255, 255, 255))
+    upright = _decoded(image)
     return _bare(upright.copy() if upright is image else upright)  # a caller's own keeps what it knows
 
 
@@ -307,10 +303,10 @@ def _check_size(image: Image.Image) -> None:
         raise UnreadableImage(f"{image.width} x {image.height} pixels, one side more than {LONGEST} times the other")
 
 
-def _decoded(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+def _decoded(image: Image.Image) -> Image.Image:
     try:
         image.load()  # all of it: verify() passes on half a JPEG
-        return _as_rgb(_upright(image), background)
+        return _as_rgb(_upright(image))
     except UnreadableImage:
         raise
     except Exception as error:  # decoders raise what they like on broken files, and no file may stop a run
@@ -331,7 +327,7 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _as_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):  # convert() would clip at 255; keep the high byte, as Pillow does for colour
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
@@ -339,7 +335,7 @@ def _as_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image
     if image.has_transparency_data:
         flat = Image.new("RGB", image.size)
         for strip, top in _strips(image):
-            under = Image.new("RGBA", strip.size, (*background, 255))
+            under = Image.new("RGBA", strip.size, "white")
             flat.paste(Image.alpha_composite(under, strip.convert("RGBA")).convert("RGB"), (0, top))
         return flat
     return image if image.mode == "RGB" else image.convert("RGB")
