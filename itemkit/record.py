@@ -40,7 +40,7 @@ from itemkit.evaluation.others import SCORES, as_predictions, check_tables, doub
 from itemkit.locate import ObjectLocator
 from itemkit.network import network_digest, spacy_folder
 from itemkit.paper.notebooks import FOLDER, PLAIN, STEPS, declared
-from itemkit.paper.report import save_figure, save_table
+from itemkit.paper.report import listed, save_figure, save_table
 from itemkit.pipeline import embed, locate
 from itemkit.store import digest
 
@@ -100,9 +100,9 @@ def manual_changes(results: str | Path) -> list[str]:
     commits = list(dict.fromkeys(note["commit"] or "unknown" for note in steps.values()))
     sentences = [f"{step} was run by hand, {steps[step]['started']}." for step in by_hand]
     if uncommitted:
-        sentences.append(f"Code with uncommitted changes ran {_listed(uncommitted)}.")
+        sentences.append(f"Code with uncommitted changes ran {listed(uncommitted)}.")
     if len(commits) > 1:
-        sentences.append(f"The notebooks were run from several commits: {_listed([commit[:7] for commit in commits])}.")
+        sentences.append(f"The notebooks were run from several commits: {listed([commit[:7] for commit in commits])}.")
     for step, note in steps.items():
         for name, content in note["made"].items():
             if not (path := Path(results, name)).is_file() or _content(path) != content:
@@ -207,7 +207,7 @@ class Run:
         facts = ["image_id", "label", "generator", "content_id", "split", "track"]
         if self.step != "00_data" and not images.select_columns(facts).to_pandas().equals(self.files[facts]):
             raise RecordError(
-                f"the pictures of card {self.card.name} are no longer those of {self.folder}; run {_listed(MAKES)} again, "
+                f"the pictures of card {self.card.name} are no longer those of {self.folder}; run {listed(MAKES)} again, "
                 f"{ELSEWHERE}"
             )
         return images
@@ -362,7 +362,7 @@ class Run:
         trained = trained[trained["arm"].isin(arms) & trained["seed"].isin(seeds) & (trained["track"] == self.track)]
         if lacking := [arm for arm in arms if arm not in set(trained["arm"])]:
             raise RecordError(
-                f"03_train has trained no head of {_listed(lacking)} with seed {' or '.join(map(str, seeds))}; name others, or "
+                f"03_train has trained no head of {listed(lacking)} with seed {' or '.join(map(str, seeds))}; name others, or "
                 f"run it again with these, {ELSEWHERE}"
             )
         names = trained[["arm", "train_on", "seed"]].itertuples(index=False, name=None)
@@ -570,7 +570,7 @@ class Run:
         """
         if lacking := set(MAKES.get(self.step, ())) - self._written:
             raise RecordError(
-                f"{self.step} has not written {_listed(sorted(lacking))} since it was opened; run all cells"
+                f"{self.step} has not written {listed(sorted(lacking))} since it was opened; run all cells"
             )
         made = set(self._written)
         for kind in ("tables", "figures"):
@@ -585,7 +585,7 @@ class Run:
         """Refuse the first of the steps that is missing, has not ended, or rests on what is there no longer."""
         for place, step in enumerate(steps):
             note = self.steps.get(step)
-            again = _listed([one for one in steps[place:] if one in MAKES] or [step])
+            again = listed([one for one in steps[place:] if one in MAKES] or [step])
             if note is None:
                 raise RecordError(f"{self.folder} lacks what {step} makes; run {again} first")
             if note["ended"] is None:
@@ -607,7 +607,7 @@ class Run:
         own_copy = Path(f"{self.step}.ipynb")  # kernels work where their notebook is
         names = declared(own_copy if own_copy.is_file() else FOLDER / own_copy)
         if lacking := [name for name in names if name not in namespace]:
-            raise RecordError(f"{self.step} has no value of {_listed(lacking)}; run its parameters cell first")
+            raise RecordError(f"{self.step} has no value of {listed(lacking)}; run its parameters cell first")
         for name, value in self.values.items():
             given = namespace.get(name, value)
             if name not in names and isinstance(given, PLAIN) and given != value:
@@ -691,13 +691,7 @@ def _content(path: Path) -> str:
 
 def _again(first: str, before: str = STEPS[-1]) -> str:
     """The notebooks that have to be run again once `first` is run with another value; `before` them is left out."""
-    return _listed([one for one in MAKES if first <= one < before] or [first])
-
-
-def _listed(names: Iterable[str]) -> str:
-    """Names as a sentence lists them: "a, b and c"."""
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
+    return listed([one for one in MAKES if first <= one < before] or [first])
 
 
 def _now() -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 from scipy.stats import binomtest
 
-from itemkit.paper.report import spaced
+from itemkit.paper.report import listed, spaced
 
 TITLES = {
     "average_precision": "average precision",
@@ -60,7 +60,7 @@ def pictures(files: pd.DataFrame, counts: pd.DataFrame) -> str:
     """Of 00_pictures: how far the sources show the same contents, and how the classes are balanced."""
     shows = pd.crosstab(files["content_id"], files["generator"]).gt(0)
     splits = [split for split in ("train", "validation", "test") if split in counts]
-    balance = _listed([f"{files['label'][files['split'] == split].mean():.0%} of {split}" for split in splits], ", ")
+    balance = listed([f"{files['label'][files['split'] == split].mean():.0%} of {split}" for split in splits], ", ")
     return (
         f"{shows.all(axis=1).mean():.0%} of the content ids are shown by every source; generated pictures are {balance}. "
         f"Unreadable pictures: {counts['unreadable'].sum()}; copies of another one of their source and split, which count as "
@@ -151,7 +151,7 @@ def truth(correct: pd.DataFrame) -> str:
     if known.empty:
         told = "The true captions of this card name no noun that is looked for, so that nothing can be compared"
     elif "real" not in known.index or others.empty:
-        told = f"The card names true captions of {_listed(list(known.index))} alone, so that nothing can be compared"
+        told = f"The card names true captions of {listed(list(known.index))} alone, so that nothing can be compared"
     else:
         worst = others["nouns_named"].idxmin()
         told = (
@@ -285,7 +285,7 @@ def verdict(table: pd.DataFrame, against: pd.DataFrame, title: str, track: str) 
         f"on generators not trained on, item, {SEES['item']}, reaches a mean {title} of {table['mean']['item']:.3f}, at worst "
         f"{table.minimum['item']:.3f}, on {TRACKS.get(track, track)}"
     )
-    sentences = [reaches, *(["; ".join(details)] if details else []), *([f"it {_listed(others)}"] if others else [])]
+    sentences = [reaches, *(["; ".join(details)] if details else []), *([f"it {listed(others)}"] if others else [])]
     if "image" not in known.index:
         sentences.append(f"whether the words add to {SEES['image']} cannot be said, since the arm image has no number")
     return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
@@ -492,8 +492,3 @@ def projection(share: float) -> str:
 
 def _step(step: tuple[str, float]) -> str:
     return f"{step[0].replace('_', ', then ')} {step[1]:g}"
-
-
-def _listed(parts: list[str], last: str = " and ") -> str:
-    *first, end = parts
-    return f"{', '.join(first)}{last}{end}" if first else end

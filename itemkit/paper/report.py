@@ -9,7 +9,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -281,6 +281,12 @@ def _plain(text: str) -> str:
 def spaced(name: object) -> str:
     """Return a name as people read it, with spaces for its underscores."""
     return str(name).replace("_", " ")
+
+
+def listed(parts: Iterable[str], last: str = " and ") -> str:
+    """Return parts as a sentence lists them: "a, b and c"."""
+    *first, end = parts
+    return f"{', '.join(first)}{last}{end}" if first else end
 
 
 def _inline(text: str) -> Markup:
