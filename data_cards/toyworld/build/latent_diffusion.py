@@ -2,7 +2,7 @@
 
 The network learns the velocity on the straight line between noise and a picture's latents; drawing follows that
 velocity from noise. `latent_diffusion` and `latent_diffusion_b` are the same family, as two versions of one public
-model are: one autoencoder, different seeds, lengths of training and samplers.
+model are: one autoencoder, different seeds and samplers.
 """
 
 from pathlib import Path
@@ -20,8 +20,8 @@ from transformer import CaptionedTransformer, TimeEmbedding, blank
 
 BATCH, RATE, WIDTH = 32, 1.5e-3, 160
 VERSIONS = {  # name: seed of training, steps, sampler, its steps, guidance
-    "latent_diffusion": {"seed": 31, "steps": 1800, "sampler": "euler", "sampler_steps": 30, "guidance": 1.4},
-    "latent_diffusion_b": {"seed": 32, "steps": 1200, "sampler": "heun", "sampler_steps": 12, "guidance": 1.7},
+    "latent_diffusion": {"seed": 31, "steps": 2400, "sampler": "euler", "sampler_steps": 30, "guidance": 1.4},
+    "latent_diffusion_b": {"seed": 32, "steps": 2400, "sampler": "heun", "sampler_steps": 12, "guidance": 1.7},
 }
 
 

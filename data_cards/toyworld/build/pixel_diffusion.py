@@ -19,7 +19,7 @@ from torch.nn.functional import fold, unfold
 from training import batch, pictures_to_tensor, set_up, tensor_to_pictures, train
 from transformer import CaptionedTransformer, TimeEmbedding, blank
 
-SEED, STEPS, BATCH, RATE, WIDTH = 33, 4000, 32, 1.5e-3, 160
+SEED, STEPS, BATCH, RATE, WIDTH = 33, 5500, 32, 1.5e-3, 160
 SAMPLER_STEPS, GUIDANCE = 25, 1.4
 LAST = 0.885  # time at which drawing ends: later it takes specks that it has left for texture
 PIXELS = 3 * 8 * 8  # numbers in a patch

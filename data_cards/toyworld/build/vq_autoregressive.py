@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 from training import batch, set_up, tensor_to_pictures, train
 from transformer import PATCHES, CaptionedTransformer, blank
 
-SEED, STEPS, BATCH, RATE, WIDTH = 42, 1000, 32, 1.5e-3, 160
+SEED, STEPS, BATCH, RATE, WIDTH = 42, 3000, 32, 1.5e-3, 160
 NUMBERS, DEPTH = 3, CHANNELS // 3  # numbers in a code, codes in a place
 CODES = LEVELS**NUMBERS  # different codes
 GUIDANCE, TEMPERATURE = 1.3, 0.9
