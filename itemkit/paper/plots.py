@@ -226,8 +226,8 @@ def plot_leaks(leaks: pd.DataFrame, suspect: float, leak: float) -> Figure:
         start = min(0.45, np.nan_to_num(rows["low"].min(), nan=0.45) - 0.02)
         if texture.any():
             axes.plot(rows["value"][texture], np.flatnonzero(texture), "o", color="white", markersize=1.8)
-            note = "files differ in their bytes alone:\nwhat they tell is the picture's texture"
-            axes.text(0.03, 0.03, note, transform=axes.transAxes, color="#666666", fontsize=6.5)
+            note = "files differ in bytes alone: the picture's texture"
+            axes.text((start + 1.02) / 2, -0.8, note, ha="center", va="center", color="#666666", fontsize=6.5)
         else:
             bands = [
                 ("healthy", start, suspect, "0.97"),
