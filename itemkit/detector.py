@@ -547,8 +547,8 @@ def _check_settings(role: str, settings: dict) -> None:
     kinds = {} if role == "nouns" else get_type_hints(ROLES[role])
     for name, value in settings.items():
         kind = kinds[name]
-        finite = kind is not float or (isinstance(value, int | float) and math.isfinite(value))
-        if not isinstance(value, int | float if kind is float else kind) or not finite or (kind is int and value < 1):
+        fits = isinstance(value, int | float if kind is float else kind)
+        if not fits or (kind is float and not math.isfinite(value)) or (kind is int and value < 1):
             raise TypeError(f"{name} of {role} is {value!r}")
     if settings.get("dtype", DTYPES[0]) not in DTYPES:
         raise ValueError(f"dtype of {role} is {settings['dtype']!r}")

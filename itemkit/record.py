@@ -39,7 +39,7 @@ from itemkit.evaluation.calibration import choose_temperature
 from itemkit.evaluation.others import SCORES, as_predictions, check_tables, doubts, read_scores, step_doubts
 from itemkit.locate import ObjectLocator
 from itemkit.network import network_digest, spacy_folder
-from itemkit.paper.notebooks import FOLDER, PLAIN, STEPS, declared
+from itemkit.paper.notebooks import FOLDER, PLAIN, STEPS, clear, declared
 from itemkit.paper.report import listed, save_figure, save_table
 from itemkit.pipeline import embed, locate
 from itemkit.store import digest
@@ -173,12 +173,12 @@ class Run:
         if step is not None:
             check_names("notebook of the run", [step], STEPS)
         self.folder, self.step = Path(results), step
-        self.steps = read_record(results)["steps"]
+        self.steps, left_out = read_record(results)["steps"], without_data(results)
         before = list(MAKES) if step is None else [one for one in MAKES if one < step]
         if step == STEPS[-1]:  # the report shows what there is
-            before = [one for one in STEPS[:-1] if one in self.steps and one not in without_data(results)]
+            before = [one for one in STEPS[:-1] if one in self.steps and one not in left_out]
         self._check(before)
-        if reason := without_data(results).get(step):
+        if reason := left_out.get(step):
             raise RecordError(f"{step} has nothing to show: {reason}")
         self.values = {name: value for one in before for name, value in self.steps[one]["values"].items()}
         if step is not None:
@@ -621,9 +621,7 @@ class Run:
     def _begin(self, before: list[str], own: dict) -> None:
         """Note that the notebook was opened, in place of an earlier note."""
         self._opened, self._written = time.monotonic(), set()
-        for kind in ("tables", "figures"):  # what it made before, and may not make again, is none of this run
-            for path in (self.folder / kind).glob(f"{self.step[:2]}_*"):
-                path.unlink()
+        clear(self.folder, self.step[:2])  # of its own executed copy nothing: that is being written
         status = git("status", "--porcelain")
         self._note = {
             "started": _now(),

@@ -285,10 +285,9 @@ def verdict(table: pd.DataFrame, against: pd.DataFrame, title: str, track: str) 
         f"on generators not trained on, item, {SEES['item']}, reaches a mean {title} of {table['mean']['item']:.3f}, at worst "
         f"{table.minimum['item']:.3f}, on {TRACKS.get(track, track)}"
     )
-    sentences = [reaches, *(["; ".join(details)] if details else []), *([f"it {listed(others)}"] if others else [])]
-    if "image" not in known.index:
-        sentences.append(f"whether the words add to {SEES['image']} cannot be said, since the arm image has no number")
-    return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
+    lacking = f"whether the words add to {SEES['image']} cannot be said, since the arm image has no number"
+    sentences = [reaches, "; ".join(details), others and f"it {listed(others)}", "image" not in known.index and lacking]
+    return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in filter(None, sentences))
 
 
 def decisions(table: pd.DataFrame, track: str) -> str:

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
@@ -45,3 +46,16 @@ def imported(notebook: Path) -> list[str]:
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     return re.findall(r"^(?:from|import) ([\w.]+)", code, re.MULTILINE)
+
+
+def clear(results: Path, number: str, folders: Sequence[str] = ("tables", "figures")) -> None:
+    """Remove what an earlier run of the notebook with this number left in some folders of its results.
+
+    A table that it no longer makes would stay on the page, and would be compared with the reference as if this run had
+    made it.
+    """
+    for folder in folders:
+        for path in (results / folder).glob(f"{number}_*.*"):
+            path.unlink()
+    if number == "04":
+        (results / "verdict.txt").unlink(missing_ok=True)

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 
 from itemkit.data.choices import OnceLoader
 from itemkit.data.files import clear_parts
-from itemkit.paper.notebooks import PLAIN, STEPS, NotebookError, declared, imported
+from itemkit.paper.notebooks import PLAIN, STEPS, NotebookError, clear, declared, imported
 
 if TYPE_CHECKING:
     from jupyter_client import KernelManager
@@ -273,19 +273,6 @@ def execute(notebook: Path, output: Path, parameters: dict[str, object], kernels
         raise RunError(f"{notebook.name} stopped: {error}\n  see {output}") from None
 
 
-def clear(results: Path, number: str) -> None:
-    """Remove the tables and figures that an earlier run of the notebook with this number left.
-
-    One that it no longer makes would stay on the page, and would be compared with the reference as if this run had
-    made it.
-    """
-    for folder in ("tables", "figures", "notebooks"):
-        for path in (results / folder).glob(f"{number}_*.*"):
-            path.unlink()
-    if number == "04":
-        (results / "verdict.txt").unlink(missing_ok=True)
-
-
 def _left_out(results: Path) -> dict[str, str]:
     """The notebooks that have nothing to show of the pictures that 00_data counted, and why; forgets what they once noted."""
     from itemkit.record import forget, without_data
@@ -337,7 +324,7 @@ def run(profile: str, root: Path = ROOT, make_reference: bool = False, anew: boo
                 if number <= kept and notebook.stem not in left_out:
                     print("  kept: nothing has changed (--anew runs it again)", flush=True)
                     continue
-                clear(results, notebook.name[:2])
+                clear(results, notebook.name[:2], ("tables", "figures", "notebooks"))
                 if notebook.stem in left_out:
                     print(f"  left out: {left_out[notebook.stem]}", flush=True)
                     continue

@@ -1,8 +1,8 @@
 """Makes toyworld anew: `python build.py` for all that is missing, `python build.py STAGE` for one stage.
 
 Two stages run at a time, each on one core; with a C++ compiler and a processor that has bfloat16 all of them take about
-an hour and three quarters on two cores. What a stage makes gets its final name when it is whole, and a stage that was killed
-goes on from its last checkpoint. The same machine and versions give the same bytes.
+an hour and three quarters on two cores. What a stage makes gets its final name when it is whole, and a stage that was
+killed goes on from its last checkpoint. The same machine and versions give the same bytes.
 """
 
 import argparse
