@@ -323,19 +323,34 @@ def test_other_pictures_networks_or_cards_are_run_from_the_beginning(elsewhere, 
     assert first_that_runs(elsewhere, monkeypatch) == "00_data"
 
 
-def test_other_code_libraries_and_machines_are_run_from_the_beginning(elsewhere, monkeypatch, tmp_path):
+def test_other_code_is_run_from_the_beginning(elsewhere, monkeypatch, tmp_path):
     code = shutil.copytree(unchanged.PACKAGE, tmp_path / "code")
     monkeypatch.setattr(unchanged, "PACKAGE", code)
     assert first_that_runs(elsewhere, monkeypatch) == "08_report"
     lengthen(code / "head.py")
     assert first_that_runs(elsewhere, monkeypatch) == "00_data"
-    monkeypatch.undo()
-    with monkeypatch.context() as changed:
-        changed.setattr(unchanged, "distributions", list)
-        assert first_that_runs(elsewhere, changed) == "00_data"
-    with monkeypatch.context() as changed:
-        changed.setattr("platform.platform", lambda: "another")
-        assert first_that_runs(elsewhere, changed) == "00_data"
+
+
+def add_library(folder: Path) -> None:
+    (folder / "another-1.0.dist-info").mkdir(parents=True)
+    (folder / "another-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: another\nVersion: 1.0\n")
+
+
+def test_another_library_is_run_from_the_beginning(elsewhere, monkeypatch, tmp_path):
+    add_library(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert first_that_runs(elsewhere, monkeypatch) == "00_data"
+
+
+def test_what_an_imported_library_adds_to_the_path_is_none_of_the_environment(elsewhere, monkeypatch, tmp_path):
+    add_library(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert first_that_runs(elsewhere, monkeypatch) == "08_report"
+
+
+def test_another_machine_is_run_from_the_beginning(elsewhere, monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "another")
+    assert first_that_runs(elsewhere, monkeypatch) == "00_data"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import site
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -133,7 +134,9 @@ def _commits(card: Card, values: dict) -> list[str | None]:
 
 
 def _libraries() -> list[str]:
-    return sorted({f"{found.name} {found.version}" for found in distributions()})
+    """Of the environment alone: once imported, a library may add places of its own to sys.path, as Ray does."""
+    places = [*site.getsitepackages(), site.getusersitepackages(), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return sorted({f"{found.name} {found.version}" for found in distributions(path=list(filter(None, places)))})
 
 
 def _machine(device: str) -> list:
