@@ -54,7 +54,7 @@ set_up() { # sets $python to that of the environment, and installs into it what 
     recent "$environment/bin/python" || fail "the active environment $environment has no Python 3.11 or newer; deactivate it."
   elif ! recent "$environment/bin/python"; then
     find_python
-    "$python" -m venv --clear "$environment"
+    "$python" -m venv --clear --upgrade-deps "$environment" # a recent pip is twice as fast as the one inside Python 3.11
   fi
   python="$environment/bin/python"
   stamp="$environment/.itemkit-installed"
@@ -62,8 +62,11 @@ set_up() { # sets $python to that of the environment, and installs into it what 
   if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then return; fi
   echo "Installing requirements.txt into $environment (only now, and again when that file changes)."
   "$python" -m pip --version >/dev/null 2>&1 || "$python" -m ensurepip
-  "$python" -m pip install --disable-pip-version-check --requirement requirements.txt
+  "$python" -m pip install --disable-pip-version-check --no-compile --requirement requirements.txt
   "$python" -m pip install --disable-pip-version-check --quiet --no-build-isolation --no-deps --editable .
+  libraries="$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+  echo "Compiling what was installed." # which pip does on one core; a file for a newer Python, as some have, is left
+  "$python" -m compileall -qq -j 0 "$libraries" || true
   echo "$wanted" >"$stamp"
 }
 

@@ -64,8 +64,8 @@ def test_help_names_the_commands_and_the_profiles_and_needs_no_python(project, a
 def test_it_installs_once_and_again_only_when_the_requirements_change(project, active):
     assert call(project, active).returncode == 0
     first = calls(active)
-    assert "pip install --disable-pip-version-check --requirement requirements.txt" in first[1]
-    assert "--no-deps --editable ." in first[2]
+    assert "pip install --disable-pip-version-check --no-compile --requirement requirements.txt" in first[1]
+    assert "--no-deps --editable ." in first[2] and "compileall -qq -j 0 /" in first[3]
     assert first[-1] == f"{project}: -m itemkit.running.run toyworld (HF_HUB_OFFLINE=1)"
     call(project, active)
     assert calls(active)[len(first) :] == first[-1:]
@@ -167,7 +167,7 @@ def test_without_an_active_environment_one_is_made_beside_the_code(project, tmp_
     programs = tmp_path / "programs"
     make = (
         f'#!/bin/sh\nif [ "$1" = -c ]; then exec {PYTHON} "$@"; fi\n'
-        f'mkdir -p "$4/bin" && cp "{active["VIRTUAL_ENV"]}/bin/python" "$4/bin/python"\n'
+        f'mkdir -p "$5/bin" && cp "{active["VIRTUAL_ENV"]}/bin/python" "$5/bin/python"\n'
     )
     write_program(programs / "python3.11", make)
     environment = {"PATH": f"{programs}:/usr/bin:/bin", "CALLS": active["CALLS"]}
