@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from itemkit.data.images import decode_image
 from itemkit.data.perturb import PERTURBATIONS, perturb
 
 
@@ -55,6 +56,15 @@ def test_resize_by_factor_and_by_shorter_side(strength, size, picture):
 
 def test_crop_keeps_the_centre(picture):
     np.testing.assert_array_equal(pixels(perturb(picture, "crop", 0.5)), pixels(picture)[10:30, 15:45])
+
+
+@pytest.mark.parametrize("size", [(594, 6), (6, 594), (594, 594), (50, 1), (1, 1)])
+@pytest.mark.parametrize("name", ["resize", "crop", "resize_jpeg"])
+def test_no_picture_is_made_so_thin_that_it_is_refused(name, size):
+    """594 x 6 pixels are read; three quarters of them, 446 x 4, would not be."""
+    for strength in PERTURBATIONS[name]:
+        perturb(Image.new("RGB", size), name, strength).save(file := io.BytesIO(), "PNG")
+        assert min(decode_image(file.getvalue()).size) >= 1
 
 
 def test_noise_has_the_standard_deviation_it_says():

@@ -1,11 +1,13 @@
 """Change an image the way the internet does: compress, blur, resize, crop, add noise."""
 
 import io
+from math import ceil
 
 import numpy as np
 from PIL import Image, ImageFilter
 
 from itemkit.data.choices import check_names
+from itemkit.data.images import LONGEST
 
 # The strengths that papers of the field test, weakest first for pictures of more than 224 pixels; any other is as good.
 PERTURBATIONS = {
@@ -69,15 +71,21 @@ def _jpeg(image: Image.Image, quality: float) -> Image.Image:
 def _resize(image: Image.Image, strength: float) -> Image.Image:
     _in_range(strength, "resize", 0.01, 10_000)
     factor = strength if strength <= 1 else strength / min(image.size)
-    size = [max(1, round(side * factor)) for side in image.size]
-    return image.resize(size, Image.Resampling.LANCZOS)
+    return image.resize(_scaled(image, factor), Image.Resampling.LANCZOS)
 
 
 def _crop(image: Image.Image, fraction: float) -> Image.Image:
     _in_range(fraction, "crop", 0.01, 1)
-    width, height = (max(1, round(side * fraction)) for side in image.size)
+    width, height = _scaled(image, fraction)
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return image.crop((left, top, left + width, top + height))
+
+
+def _scaled(image: Image.Image, factor: float) -> tuple[int, int]:
+    """Sides in whole pixels; rounding must not make a long picture so thin that it is refused."""
+    width, height = (round(side * factor) for side in image.size)
+    least = ceil(max(width, height, 1) / LONGEST)
+    return max(width, least), max(height, least)
 
 
 def _noise(image: Image.Image, deviation: float, seed: int) -> Image.Image:
