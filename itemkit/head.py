@@ -252,7 +252,7 @@ class _Stack:
         (heads, count), hidden = self.training[1].shape, self.hidden
         order = torch.from_numpy(np.stack([random.permutation(count) for random in self.random]))  # (H, n)
         drawn = np.stack([random.integers(2**16, size=(count, hidden), dtype=np.uint16) for random in self.random])
-        kept = torch.from_numpy(drawn >= round(2**16 * self.dropout)).float() / (1 - self.dropout)  # (H, n, hidden)
+        kept = torch.from_numpy(drawn >= round(2**16 * self.dropout)) / (1 - self.dropout)  # (H, n, hidden)
         first = count * torch.arange(heads)[:, None]  # the place of each head's rows in all of them
         total = torch.zeros(heads)
         for batch, mask in zip((order + first).split(batch_size, 1), kept.split(batch_size, 1), strict=True):
