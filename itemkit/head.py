@@ -271,7 +271,7 @@ class _Stack:
         *hidden, (last_gradient, last_bias_gradient) = self._layers(self.flat.grad)
         for weight_gradient, bias_gradient in hidden:  # of one layer, or of none
             back = (error.transpose(1, 2) * last).mul_(mask).mul_(active > 0)  # (H, B, hidden)
-            weight_gradient.copy_(back.transpose(1, 2) @ x)
+            weight_gradient.copy_(back.transpose(1, 2) @ x)  # which is faster than bmm into its strided place
             bias_gradient.copy_(back.sum(1))
         # bmm would do, but with an odd number of features some processors round it by how many heads there are
         last_gradient.copy_((error.transpose(1, 2) * active).sum(1, keepdim=True))

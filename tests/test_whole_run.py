@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import site
 import subprocess
 import sys
 from pathlib import Path
@@ -338,13 +339,16 @@ def add_library(folder: Path) -> None:
 
 def test_another_library_is_run_from_the_beginning(elsewhere, monkeypatch, tmp_path):
     add_library(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
     assert first_that_runs(elsewhere, monkeypatch) == "00_data"
 
 
 def test_what_an_imported_library_adds_to_the_path_is_none_of_the_environment(elsewhere, monkeypatch, tmp_path):
-    add_library(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    inside = tmp_path / "ray" / "thirdparty_files"
+    add_library(inside)
+    places = [*site.getsitepackages(), str(tmp_path)]
+    monkeypatch.setattr(site, "getsitepackages", lambda: places)
+    monkeypatch.syspath_prepend(str(inside))
     assert first_that_runs(elsewhere, monkeypatch) == "08_report"
 
 

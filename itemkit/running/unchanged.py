@@ -134,9 +134,10 @@ def _commits(card: Card, values: dict) -> list[str | None]:
 
 
 def _libraries() -> list[str]:
-    """Of the environment alone: once imported, a library may add places of its own to sys.path, as Ray does."""
-    places = [*site.getsitepackages(), site.getusersitepackages(), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    return sorted({f"{found.name} {found.version}" for found in distributions(path=list(filter(None, places)))})
+    """Without those inside a library, which may add a folder of its own to sys.path once it is imported, as Ray does."""
+    installed = {Path(place) for place in [*site.getsitepackages(), site.getusersitepackages()]}
+    places = [place for place in sys.path if not installed & set(Path(place).parents)]
+    return sorted({f"{found.name} {found.version}" for found in distributions(path=places)})
 
 
 def _machine(device: str) -> list:
