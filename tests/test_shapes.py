@@ -481,7 +481,8 @@ def test_the_middle_frame_is_taken(frames, container, codec):
 
 
 def test_the_same_clip_gives_the_same_bytes():
-    assert middle_frame(make_clip(5)) == middle_frame(make_clip(5))
+    clip = make_clip(5)  # once: of ten thousand clips of the same pictures, x264 now and then writes one otherwise
+    assert middle_frame(clip) == middle_frame(clip)
 
 
 @pytest.mark.parametrize("broken", [b"", b"no clip at all", make_clip(5)[:300]])
